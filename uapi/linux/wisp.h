@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * Wisp: virtual machines through /dev/wisp.
+ *
+ * This header is the ABI and its manual; Documentation/api.rst has the same by
+ * call, with examples. It is the same for 32- and 64-bit programs.
+ *
+ * Objects are file descriptors, always O_CLOEXEC, bound to no process:
+ *
+ *   system   open("/dev/wisp"); makes the others
+ *   memory   WISP_CREATE_MEMORY; guest memory: mmap, pread, pwrite
+ *   vm       WISP_CREATE_VM; slots, policy, vCPUs by index; mmap gives the
+ *            vCPUs' shared pages, pread and pwrite reach guest-physical memory
+ *
+ * Every struct that an ioctl takes starts with its size and with flags. The
+ * errors that mean the same in every call:
+ *
+ *   EINVAL      the struct is shorter than its first version; a reserved field
+ *               is not zero; a value is understood but wrong; an fd argument is
+ *               open but of the wrong kind
+ *   E2BIG       the struct is longer than this driver knows, and the rest is
+ *               not zero
+ *   EOPNOTSUPP  an unknown flag, group, type or action
+ *   EFAULT      a pointer does not lead to memory of the caller
+ *   EBADF       an fd argument is not open
+ *   EBUSY       the hardware or the object is in use
+ *   ENOENT      no such vCPU
+ *   ENOMEM      no memory, or none left in the memory cgroup
+ *   ENOTTY      this kind of fd has no such call
+ *
+ * A call that fails changes nothing, except that the fields named as written
+ * "even on error" are.
+ */
+#ifndef _UAPI_LINUX_WISP_H
+#define _UAPI_LINUX_WISP_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define WISP_ABI_VERSION	1
+#define WISP_IOCTL_TYPE		0xd5
+
+#define WISP_PAGE_SIZE		4096
+
+/* ---- system fd ---------------------------------------------------------- */
+
+#define WISP_QUERY		_IO(WISP_IOCTL_TYPE, 0x00)
+#define WISP_CREATE_MEMORY	_IO(WISP_IOCTL_TYPE, 0x01)
+#define WISP_CREATE_VM		_IO(WISP_IOCTL_TYPE, 0x02)
+
+/**
+ * enum wisp_backend_id - the hardware behind the driver
+ * @WISP_BACKEND_SVM: AMD SVM with nested paging
+ * @WISP_BACKEND_VMX: Intel VMX with EPT and unrestricted guest
+ */
+enum wisp_backend_id {
+	WISP_BACKEND_SVM = 1,
+	WISP_BACKEND_VMX = 2,
+};
+
+/* wisp_query.features */
+#define WISP_FEATURE_INST_BYTES	(1ULL << 0) /* MEMORY exits bring the bytes */
+
+/*
+ * wisp_query.quirks
+ *
+ * NO_NRIP: the CPU does not tell the length of the instruction that exited.
+ * The driver advances by the opcode's length without prefixes (CPUID, RDMSR,
+ * WRMSR, WBINVD 2; HLT 1; XSETBV, VMMCALL, RDTSCP 3), so a guest that puts a
+ * prefix on one of these goes on in its middle.
+ */
+#define WISP_QUIRK_NO_NRIP	(1ULL << 0)
+
+/**
+ * struct wisp_cpuid_entry - what one CPUID leaf returns to the guest
+ * @leaf: EAX on input
+ * @subleaf: ECX on input, where @flags has WISP_CPUID_SUBLEAF; else zero
+ * @flags: WISP_CPUID_SUBLEAF: the entry answers for this @subleaf only
+ * @reserved: zero
+ * @eax: result
+ * @ebx: result
+ * @ecx: result
+ * @edx: result
+ */
+struct wisp_cpuid_entry {
+	__u32 leaf;
+	__u32 subleaf;
+	__u32 flags;
+	__u32 reserved;
+	__u32 eax;
+	__u32 ebx;
+	__u32 ecx;
+	__u32 edx;
+};
+
+#define WISP_CPUID_SUBLEAF	(1U << 0)
+
+/**
+ * struct wisp_query - WISP_QUERY: what this host can do
+ * @size: sizeof(struct wisp_query)
+ * @flags: zero
+ * @abi_version: out: WISP_ABI_VERSION of the driver
+ * @backend: out: enum wisp_backend_id
+ * @features: out: WISP_FEATURE_*
+ * @quirks: out: WISP_QUIRK_*
+ * @state_groups: out: the WISP_STATE_* groups that the driver knows
+ * @max_vcpus: out: vCPU indices are below this
+ * @max_slots: out: slot numbers are below this
+ * @gpa_bits: out: guest-physical addresses have this many bits
+ * @max_memory_size: out: bytes, the largest memory object
+ * @xcr0: out: the XCR0 bits that a guest may set
+ * @xsave_size: out: bytes used of wisp_state.xsave
+ * @tsc_khz: out: the rate of the host's and the guests' TSC
+ * @cpuid_count: in: room at @cpuid, in entries; out: entries there are
+ * @reserved: zero
+ * @cpuid: pointer to struct wisp_cpuid_entry[@cpuid_count]: out: the table
+ *	that a new VM has; entries without room are not written
+ *
+ * Returns 0, or -1 with errno E2BIG, EFAULT, EINVAL, EOPNOTSUPP.
+ */
+struct wisp_query {
+	__u32 size;
+	__u32 flags;
+	__u32 abi_version;
+	__u32 backend;
+	__u64 features;
+	__u64 quirks;
+	__u32 state_groups;
+	__u32 max_vcpus;
+	__u32 max_slots;
+	__u32 gpa_bits;
+	__u64 max_memory_size;
+	__u64 xcr0;
+	__u32 xsave_size;
+	__u32 tsc_khz;
+	__u32 cpuid_count;
+	__u32 reserved;
+	__u64 cpuid;
+};
+
+/**
+ * struct wisp_create_memory - WISP_CREATE_MEMORY: a memory object
+ * @size: sizeof(struct wisp_create_memory)
+ * @flags: zero
+ * @memory_size: bytes, a multiple of WISP_PAGE_SIZE, 1 page to max_memory_size
+ *
+ * Reads as zero; a page is allocated when the guest, the mapping or write()
+ * first touches it, and charged to the memory cgroup of the process that made
+ * this call. mmap() of the fd must be MAP_SHARED; get_user_pages() refuses the
+ * mapping, so O_DIRECT I/O into it fails with EFAULT.
+ *
+ * Returns the memory fd, or -1 with errno E2BIG, EFAULT, EINVAL (@memory_size),
+ * EMFILE, ENFILE, ENOMEM, EOPNOTSUPP.
+ */
+struct wisp_create_memory {
+	__u32 size;
+	__u32 flags;
+	__u64 memory_size;
+};
+
+/**
+ * struct wisp_create_vm - WISP_CREATE_VM: a virtual machine
+ * @size: sizeof(struct wisp_create_vm)
+ * @flags: zero
+ *
+ * The VM has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an
+ * empty MSR policy: #GP for every MSR that the driver does not keep itself.
+ *
+ * Returns the vm fd, or -1 with errno E2BIG, EBUSY (another hypervisor holds
+ * the hardware), EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, EOPNOTSUPP.
+ */
+struct wisp_create_vm {
+	__u32 size;
+	__u32 flags;
+};
+
+/* ---- vm fd -------------------------------------------------------------- */
+
+#define WISP_SET_SLOT		_IO(WISP_IOCTL_TYPE, 0x40)
+#define WISP_SET_CPUID		_IO(WISP_IOCTL_TYPE, 0x42)
+#define WISP_SET_MSR_POLICY	_IO(WISP_IOCTL_TYPE, 0x43)
+#define WISP_CREATE_VCPU	_IO(WISP_IOCTL_TYPE, 0x44)
+#define WISP_RUN		_IO(WISP_IOCTL_TYPE, 0x45)
+#define WISP_KICK		_IO(WISP_IOCTL_TYPE, 0x46)
+#define WISP_GET_STATE		_IO(WISP_IOCTL_TYPE, 0x47)
+#define WISP_SET_STATE		_IO(WISP_IOCTL_TYPE, 0x48)
+
+/* wisp_set_slot.prot, wisp_exit.memory.access */
+#define WISP_PROT_READ		(1U << 0)
+#define WISP_PROT_WRITE		(1U << 1)
+#define WISP_PROT_EXEC		(1U << 2)
+
+/**
+ * struct wisp_set_slot - WISP_SET_SLOT: map a memory object into the VM
+ * @size: sizeof(struct wisp_set_slot)
+ * @flags: zero
+ * @slot: the slot's number, below max_slots; one in use is replaced
+ * @memory: memory fd; the slot keeps the object alive
+ * @gpa: guest-physical address, a multiple of WISP_PAGE_SIZE
+ * @slot_size: bytes, a multiple of WISP_PAGE_SIZE; 0 removes the slot, and
+ *	@memory, @gpa, @offset and @prot must then be 0
+ * @offset: where in the memory object, a multiple of WISP_PAGE_SIZE
+ * @prot: WISP_PROT_READ, with or without WRITE and EXEC
+ * @reserved: zero
+ *
+ * vCPUs may be running: when the call returns none of them uses the old slot.
+ *
+ * Returns 0, or -1 with errno E2BIG, EBADF, EEXIST (overlaps another slot),
+ * EFAULT, EINVAL (a number, an alignment, a range past the object or past
+ * gpa_bits, @memory is not a memory fd), ENOENT (removes a slot that is not
+ * there), ENOMEM, EOPNOTSUPP (unknown @prot bit).
+ */
+struct wisp_set_slot {
+	__u32 size;
+	__u32 flags;
+	__u32 slot;
+	__s32 memory;
+	__u64 gpa;
+	__u64 slot_size;
+	__u64 offset;
+	__u32 prot;
+	__u32 reserved;
+};
+
+/**
+ * struct wisp_set_cpuid - WISP_SET_CPUID: replace the VM's CPUID table
+ * @size: sizeof(struct wisp_set_cpuid)
+ * @flags: zero
+ * @count: entries, at most WISP_MAX_CPUID
+ * @reserved: zero
+ * @entries: pointer to struct wisp_cpuid_entry[@count]
+ *
+ * The table only says what CPUID answers; it turns no feature on or off. A
+ * leaf that it does not hold reads as zero. The driver fills in what depends
+ * on the vCPU: the APIC id (leaves 1, 0xb), OSXSAVE (1), OSPKE (7) and the
+ * size of the enabled XSAVE area (0xd).
+ *
+ * Returns 0, or -1 with errno E2BIG (also: @count), EBUSY (the VM has vCPUs),
+ * EFAULT, EINVAL (two entries for one leaf and subleaf), ENOMEM, EOPNOTSUPP.
+ */
+struct wisp_set_cpuid {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 reserved;
+	__u64 entries;
+};
+
+#define WISP_MAX_CPUID		256
+
+/**
+ * enum wisp_msr_action - what RDMSR or WRMSR of an MSR in a range does
+ * @WISP_MSR_GP: raises #GP in the guest
+ * @WISP_MSR_EXIT: ends the run with WISP_EXIT_MSR
+ * @WISP_MSR_IGNORE: reads zero; the write is dropped
+ */
+enum wisp_msr_action {
+	WISP_MSR_GP = 0,
+	WISP_MSR_EXIT = 1,
+	WISP_MSR_IGNORE = 2,
+};
+
+/**
+ * struct wisp_msr_range - one rule of the MSR policy
+ * @first: first MSR
+ * @last: last MSR, inclusive
+ * @read: enum wisp_msr_action for RDMSR
+ * @write: enum wisp_msr_action for WRMSR
+ */
+struct wisp_msr_range {
+	__u32 first;
+	__u32 last;
+	__u32 read;
+	__u32 write;
+};
+
+/**
+ * struct wisp_set_msr_policy - WISP_SET_MSR_POLICY: replace the MSR policy
+ * @size: sizeof(struct wisp_set_msr_policy)
+ * @flags: zero
+ * @count: ranges, at most WISP_MAX_MSR_RANGES
+ * @reserved: zero
+ * @ranges: pointer to struct wisp_msr_range[@count], ascending, disjoint
+ *
+ * The policy decides about MSRs that the driver does not keep. It keeps: TSC,
+ * SYSENTER_CS, _ESP, _EIP, PAT, EFER, STAR, LSTAR, CSTAR, SFMASK, FS_BASE,
+ * GS_BASE, KERNEL_GS_BASE, TSC_AUX. An MSR in no range raises #GP.
+ *
+ * Returns 0, or -1 with errno E2BIG (also: @count), EBUSY (the VM has vCPUs),
+ * EFAULT, EINVAL (order), ENOMEM, EOPNOTSUPP (unknown action).
+ */
+struct wisp_set_msr_policy {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 reserved;
+	__u64 ranges;
+};
+
+#define WISP_MAX_MSR_RANGES	256
+
+/**
+ * struct wisp_create_vcpu - WISP_CREATE_VCPU: add a vCPU
+ * @size: sizeof(struct wisp_create_vcpu)
+ * @flags: zero
+ * @vcpu: its index, below max_vcpus; also its initial APIC id
+ * @reserved: zero
+ * @page_offset: out: give this to mmap() of the vm fd, with WISP_PAGE_SIZE and
+ *	MAP_SHARED, for the vCPU's struct wisp_vcpu_page
+ *
+ * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
+ *
+ * Returns 0, or -1 with errno E2BIG, EEXIST, EFAULT, EINVAL (@vcpu), ENOMEM,
+ * EOPNOTSUPP.
+ */
+struct wisp_create_vcpu {
+	__u32 size;
+	__u32 flags;
+	__u32 vcpu;
+	__u32 reserved;
+	__u64 page_offset;
+};
+
+/* ---- vCPU state --------------------------------------------------------- */
+
+/* Groups of registers: wisp_vcpu_page.want and .dirty, wisp_vcpu_state.groups */
+#define WISP_STATE_GENERAL	(1U << 0)
+#define WISP_STATE_SEGMENTS	(1U << 1)
+#define WISP_STATE_CONTROL	(1U << 2)
+#define WISP_STATE_DEBUG	(1U << 3)
+#define WISP_STATE_MSRS		(1U << 4)
+#define WISP_STATE_EVENTS	(1U << 5)
+#define WISP_STATE_FPU		(1U << 6)
+
+/** struct wisp_general - WISP_STATE_GENERAL, in the order of their encoding */
+struct wisp_general {
+	__u64 rax;
+	__u64 rcx;
+	__u64 rdx;
+	__u64 rbx;
+	__u64 rsp;
+	__u64 rbp;
+	__u64 rsi;
+	__u64 rdi;
+	__u64 r8;
+	__u64 r9;
+	__u64 r10;
+	__u64 r11;
+	__u64 r12;
+	__u64 r13;
+	__u64 r14;
+	__u64 r15;
+	__u64 rip;
+	__u64 rflags;
+};
+
+/**
+ * struct wisp_segment - a segment register with its hidden part
+ * @base: linear address, canonical
+ * @limit: bytes, as after scaling by G
+ * @selector: visible part; not used for GDT and IDT
+ * @attributes: descriptor bits 40-47 in bits 0-7 (type, S, DPL, P), bits 52-55
+ *	in bits 12-15 (AVL, L, D/B, G); P clear: the segment is not usable. Not
+ *	used for GDT and IDT
+ */
+struct wisp_segment {
+	__u64 base;
+	__u32 limit;
+	__u16 selector;
+	__u16 attributes;
+};
+
+/** struct wisp_segments - WISP_STATE_SEGMENTS. The CPL is the DPL of @ss. */
+struct wisp_segments {
+	struct wisp_segment cs;
+	struct wisp_segment ds;
+	struct wisp_segment es;
+	struct wisp_segment fs;
+	struct wisp_segment gs;
+	struct wisp_segment ss;
+	struct wisp_segment tr;
+	struct wisp_segment ldtr;
+	struct wisp_segment gdt;
+	struct wisp_segment idt;
+};
+
+/** struct wisp_control - WISP_STATE_CONTROL */
+struct wisp_control {
+	__u64 cr0;
+	__u64 cr2;
+	__u64 cr3;
+	__u64 cr4;
+	__u64 cr8;
+	__u64 efer;
+	__u64 xcr0;
+	__u64 reserved;
+};
+
+/** struct wisp_debug - WISP_STATE_DEBUG */
+struct wisp_debug {
+	__u64 dr0;
+	__u64 dr1;
+	__u64 dr2;
+	__u64 dr3;
+	__u64 dr6;
+	__u64 dr7;
+};
+
+/** struct wisp_msrs - WISP_STATE_MSRS; FS and GS bases are in the segments */
+struct wisp_msrs {
+	__u64 star;
+	__u64 lstar;
+	__u64 cstar;
+	__u64 sfmask;
+	__u64 kernel_gs_base;
+	__u64 sysenter_cs;
+	__u64 sysenter_esp;
+	__u64 sysenter_eip;
+	__u64 pat;
+	__u64 tsc;		/* its value at the moment of the call */
+	__u64 tsc_aux;
+	__u64 reserved[5];
+};
+
+/**
+ * enum wisp_event_type - what an event is to the guest
+ * @WISP_EVENT_NONE: nothing
+ * @WISP_EVENT_INTERRUPT: external interrupt; held by the driver until RFLAGS.IF
+ *	and the interrupt shadow let it in
+ * @WISP_EVENT_NMI: NMI; held until no NMI is being handled; vector is 2
+ * @WISP_EVENT_EXCEPTION: exception, delivered at the next entry
+ */
+enum wisp_event_type {
+	WISP_EVENT_NONE = 0,
+	WISP_EVENT_INTERRUPT = 1,
+	WISP_EVENT_NMI = 2,
+	WISP_EVENT_EXCEPTION = 3,
+};
+
+/**
+ * struct wisp_event - an interrupt, NMI or exception
+ * @type: enum wisp_event_type
+ * @vector: interrupt 0-255, exception 0-31
+ * @has_error_code: 0 or 1; exceptions only
+ * @reserved: zero
+ * @error_code: pushed on the guest's stack where @has_error_code
+ */
+struct wisp_event {
+	__u8 type;
+	__u8 vector;
+	__u8 has_error_code;
+	__u8 reserved;
+	__u32 error_code;
+};
+
+/**
+ * struct wisp_events - WISP_STATE_EVENTS
+ * @injected: the event in delivery: an exit came in its middle, it goes on at
+ *	the next entry
+ * @interrupt: an external interrupt that waits for its window, or type NONE
+ * @nmi_pending: 0 or 1: an NMI waits
+ * @nmi_blocked: 0 or 1: an NMI is being handled (until IRET)
+ * @interrupt_shadow: 0 or 1: after STI or MOV SS, for one instruction
+ * @reserved: zero
+ */
+struct wisp_events {
+	struct wisp_event injected;
+	struct wisp_event interrupt;
+	__u8 nmi_pending;
+	__u8 nmi_blocked;
+	__u8 interrupt_shadow;
+	__u8 reserved[13];
+};
+
+#define WISP_XSAVE_SIZE		3072
+
+/**
+ * struct wisp_state - all groups of a vCPU
+ * @general: WISP_STATE_GENERAL
+ * @segments: WISP_STATE_SEGMENTS
+ * @control: WISP_STATE_CONTROL
+ * @debug: WISP_STATE_DEBUG
+ * @msrs: WISP_STATE_MSRS
+ * @events: WISP_STATE_EVENTS
+ * @reserved: for later groups
+ * @xsave: WISP_STATE_FPU: standard-format XSAVE image (SDM Vol. 1, "Managing
+ *	State Using the XSAVE Feature Set"); components in wisp_query.xcr0
+ */
+struct wisp_state {
+	struct wisp_general general;
+	struct wisp_segments segments;
+	struct wisp_control control;
+	struct wisp_debug debug;
+	struct wisp_msrs msrs;
+	struct wisp_events events;
+	__u64 reserved[24];
+	__u8 xsave[WISP_XSAVE_SIZE];
+};
+
+/**
+ * struct wisp_vcpu_state - WISP_GET_STATE, WISP_SET_STATE
+ * @size: sizeof(struct wisp_vcpu_state)
+ * @flags: zero
+ * @vcpu: index
+ * @groups: WISP_STATE_*, the groups to copy
+ * @state: pointer to struct wisp_state; only the groups named are touched
+ * @field: out, even on error: see WISP_FIELD(); 0 if none
+ * @reserved: zero
+ *
+ * SET takes all groups or none. What the hardware would refuse at the next
+ * entry (APM Vol. 2, "Canonicalization and Consistency Checks"; SDM Vol. 3,
+ * "VM Entries") or the guest itself could not set is refused, and @field says
+ * which member it was.
+ *
+ * Returns 0, or -1 with errno E2BIG, EBUSY (the vCPU is running), EFAULT,
+ * EINVAL (@field, if not 0, says what), ENOENT, EOPNOTSUPP (unknown group).
+ */
+struct wisp_vcpu_state {
+	__u32 size;
+	__u32 flags;
+	__u32 vcpu;
+	__u32 groups;
+	__u64 state;
+	__u32 field;
+	__u32 reserved;
+};
+
+/* ---- running ------------------------------------------------------------ */
+
+/**
+ * enum wisp_exit_reason - why a run ended
+ * @WISP_EXIT_NONE: there was no run, or a signal ended it (EINTR)
+ * @WISP_EXIT_PORT: IN, OUT, INS, OUTS: wisp_exit.port
+ * @WISP_EXIT_MEMORY: an access outside the slots or against a slot's
+ *	protection: wisp_exit.memory
+ * @WISP_EXIT_MSR: RDMSR or WRMSR, where the policy says so: wisp_exit.msr
+ * @WISP_EXIT_HLT: HLT
+ * @WISP_EXIT_HYPERCALL: VMMCALL or VMCALL
+ * @WISP_EXIT_SHUTDOWN: triple fault; the vCPU's state may be meaningless
+ * @WISP_EXIT_INTR_WINDOW: WISP_RUN_INTR_WINDOW was set and an external
+ *	interrupt would now be delivered at once
+ * @WISP_EXIT_TASK_SWITCH: hardware task switch: wisp_exit.task_switch
+ * @WISP_EXIT_KICKED: WISP_KICK
+ * @WISP_EXIT_BUDGET: the budget is used up
+ * @WISP_EXIT_NOMEM: no memory for a page that the guest touched; running again
+ *	tries again
+ * @WISP_EXIT_ENTRY_FAILED: the hardware refused the state: wisp_exit.hw and
+ *	wisp_vcpu_page.field
+ * @WISP_EXIT_UNEXPECTED: an exit that the driver does not know: wisp_exit.hw
+ */
+enum wisp_exit_reason {
+	WISP_EXIT_NONE = 0,
+	WISP_EXIT_PORT = 1,
+	WISP_EXIT_MEMORY = 2,
+	WISP_EXIT_MSR = 3,
+	WISP_EXIT_HLT = 4,
+	WISP_EXIT_HYPERCALL = 5,
+	WISP_EXIT_SHUTDOWN = 6,
+	WISP_EXIT_INTR_WINDOW = 7,
+	WISP_EXIT_TASK_SWITCH = 8,
+	WISP_EXIT_KICKED = 9,
+	WISP_EXIT_BUDGET = 10,
+	WISP_EXIT_NOMEM = 11,
+	WISP_EXIT_ENTRY_FAILED = 12,
+	WISP_EXIT_UNEXPECTED = 13,
+};
+
+/* wisp_exit.flags */
+#define WISP_EXIT_INTR_READY	(1U << 0) /* an interrupt would go in at once */
+#define WISP_EXIT_INTR_PENDING	(1U << 1) /* an injected one still waits */
+
+/* wisp_exit.port.flags */
+#define WISP_PORT_IN		(1U << 0) /* IN or INS; else OUT or OUTS */
+#define WISP_PORT_STRING	(1U << 1) /* INS, OUTS: libwisp's assist does it */
+#define WISP_PORT_REP		(1U << 2)
+
+/* wisp_exit.memory.flags */
+#define WISP_MEMORY_SLOT	(1U << 0) /* in a slot, against its protection */
+#define WISP_MEMORY_WALK	(1U << 1) /* the CPU's walk of the guest's tables */
+
+/**
+ * struct wisp_exit - why and where a run ended
+ * @reason: enum wisp_exit_reason
+ * @flags: WISP_EXIT_*_READY, WISP_EXIT_*_PENDING
+ * @rip: the guest's; the instruction that exited, not the next one
+ * @rflags: the guest's
+ * @inst_len: bytes of the instruction that exited, 0 where not known
+ * @reserved: zero
+ * @port: WISP_EXIT_PORT: @port.size 1, 2 or 4 bytes; @port.data what OUT writes
+ * @memory: WISP_EXIT_MEMORY: @memory.access one of WISP_PROT_*;
+ *	@memory.inst_bytes the instruction, if @memory.inst_bytes_len is not 0
+ * @msr: WISP_EXIT_MSR: @msr.write 0 or 1, @msr.data what WRMSR writes
+ * @task_switch: WISP_EXIT_TASK_SWITCH: @task_switch.selector of the new TSS;
+ *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP
+ * @hw: WISP_EXIT_ENTRY_FAILED, WISP_EXIT_UNEXPECTED: the hardware's own words
+ *	(SVM: EXITCODE, EXITINFO1, EXITINFO2)
+ * @raw: the largest any exit uses
+ */
+struct wisp_exit {
+	__u32 reason;
+	__u32 flags;
+	__u64 rip;
+	__u64 rflags;
+	__u8 inst_len;
+	__u8 reserved[7];
+	union {
+		struct {
+			__u16 port;
+			__u8 size;
+			__u8 reserved;
+			__u32 flags;
+			__u64 data;
+		} port;
+		struct {
+			__u64 gpa;
+			__u32 access;
+			__u32 flags;
+			__u8 inst_bytes_len;
+			__u8 inst_bytes[15];
+		} memory;
+		struct {
+			__u32 index;
+			__u32 write;
+			__u64 data;
+		} msr;
+		struct {
+			__u16 selector;
+			__u8 source;
+			__u8 has_error_code;
+			__u32 error_code;
+		} task_switch;
+		struct {
+			__u64 code;
+			__u64 info1;
+			__u64 info2;
+		} hw;
+		__u64 raw[8];
+	};
+};
+
+/* wisp_vcpu_page.flags */
+#define WISP_RUN_INTR_WINDOW	(1U << 0) /* exit when an interrupt could go in */
+
+/**
+ * struct wisp_vcpu_page - the page a vCPU shares with its VMM
+ * @size: the driver's sizeof(struct wisp_vcpu_page); written at creation
+ * @flags: in: WISP_RUN_*
+ * @want: in: the WISP_STATE_* groups to store in @state when the run ends
+ * @dirty: in: the groups of @state to load before the guest runs; set to 0
+ *	once loaded
+ * @complete: in: 1: the instruction that ended the last run (PORT without
+ *	STRING, MSR, HLT, HYPERCALL) is done: go on behind it, with @reply as
+ *	its result; set to 0 once done. Comes after @dirty
+ * @field: out: what was refused where RUN fails with EINVAL or exits with
+ *	WISP_EXIT_ENTRY_FAILED: see WISP_FIELD(); else 0
+ * @budget_ns: in: guest run time until WISP_EXIT_BUDGET, in nanoseconds from
+ *	this call on; 0: no limit
+ * @reply: in: for @complete: what IN or RDMSR reads
+ * @inject: in: an event for the guest; its type is set to NONE once taken
+ * @reserved: zero
+ * @exit: out: how the run ended
+ * @reserved2: zero
+ * @state: in and out: the groups of @dirty and @want
+ *
+ * The driver reads the page when WISP_RUN is called and writes it before
+ * WISP_RUN returns; it never reads back what it wrote. Whoever writes to it
+ * meanwhile spoils that vCPU's own results only.
+ */
+struct wisp_vcpu_page {
+	__u32 size;
+	__u32 flags;
+	__u32 want;
+	__u32 dirty;
+	__u32 complete;
+	__u32 field;
+	__u64 budget_ns;
+	__u64 reply;
+	struct wisp_event inject;
+	__u64 reserved[2];
+	struct wisp_exit exit;
+	__u64 reserved2[12];
+	struct wisp_state state;
+};
+
+/**
+ * WISP_FIELD() - the id of a member that was refused
+ * @member: of struct wisp_vcpu_page, e.g. state.control.cr0 or inject.vector
+ *
+ * The id is the member's offset in the shared page. libwisp's
+ * wisp_field_name() gives its name.
+ */
+#define WISP_FIELD(member)	__builtin_offsetof(struct wisp_vcpu_page, member)
+
+/*
+ * WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
+ *
+ * Returns 0 with the exit in the shared page, or -1 with errno:
+ *
+ *   EINTR       a signal is pending; the guest may have run
+ *   EBUSY       the vCPU is running, or another hypervisor holds the hardware,
+ *               or @inject is an interrupt and an earlier one still waits
+ *   EINVAL      @field was refused; or @complete has nothing to complete
+ *   ENOENT      no such vCPU
+ *   EOPNOTSUPP  an unknown flag or group; @field says where
+ *
+ * Until EINTR is returned, what the call took from the page is done: @dirty,
+ * @complete and @inject are cleared, and the call can be made again as it is.
+ *
+ * WISP_KICK: ioctl(vm, WISP_KICK, index): end the run
+ *
+ * From any thread. The run that is on, or else the next one, ends with
+ * WISP_EXIT_KICKED. Returns 0, or -1 with errno ENOENT.
+ */
+
+#endif /* _UAPI_LINUX_WISP_H */
