@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the core asks of a vendor's hardware. A backend makes exactly one entry
+ * per run() and decodes; the core decides. It sees page frames and the vCPU,
+ * never user memory, slots or ioctls.
+ */
+#ifndef WISP_BACKEND_H
+#define WISP_BACKEND_H
+
+#include <linux/types.h>
+
+#include "slat.h"
+#include "vcpu.h"
+#include "vm.h"
+
+/*
+ * Reasons that run() reports besides enum wisp_exit_reason. They are handled in
+ * the driver and never reach the shared page.
+ */
+enum wisp_internal_exit {
+	/* An interrupt, NMI or the like for the host: let it in. */
+	WISP_EXIT_HOST = 0x10000,
+	/* Second-level fault: exit.memory; WISP_MEMORY_WALK as found. */
+	WISP_EXIT_FAULT,
+	WISP_EXIT_CPUID,
+	WISP_EXIT_XSETBV,
+	/* Cache control that has no effect without devices: go on behind it. */
+	WISP_EXIT_SKIP,
+	/* The guest touched a debug register: it gets them for this window. */
+	WISP_EXIT_DEBUG_ACCESS,
+	/* An exception of the guest's own, intercepted: exit.raw[0] is the
+	 * vector, raw[1] whether it has an error code, raw[2] that.
+	 */
+	WISP_EXIT_EXCEPTION,
+	/* An instruction that this CPU does not have, as far as guests know. */
+	WISP_EXIT_UNDEFINED,
+	/* An instruction that guests may not execute at all: #GP(0). */
+	WISP_EXIT_DENIED,
+	/* The guest's IRET, where set_nmi_window() asked for it. */
+	WISP_EXIT_IRET,
+	/* Done by the backend: enter again. */
+	WISP_EXIT_AGAIN,
+	/* The hardware was switched off under us. */
+	WISP_EXIT_LOST,
+};
+
+/**
+ * struct wisp_backend - one vendor's hardware
+ * @id: enum wisp_backend_id
+ * @name: for people
+ * @vcpu_size: bytes of the backend's vCPU, whose first member is the core's
+ * @format: of second-level entries
+ * @features: WISP_FEATURE_*; valid after init
+ * @quirks: WISP_QUIRK_*; valid after init
+ * @gpa_bits: width of guest-physical addresses; valid after init
+ *
+ * @init: probe the CPU and allocate what all VMs share. Process context.
+ *	Returns 0, -ENODEV (no such hardware), -EOPNOTSUPP (lacks what Wisp
+ *	needs), -EACCES (the firmware locked it) or -ENOMEM, and says so in the
+ *	log.
+ * @exit: undo @init.
+ *
+ * @cpu_enable: turn the hardware on, on this CPU. Interrupts off. Returns 0 or
+ *	-EBUSY (somebody else has it).
+ * @cpu_disable: turn it off again. Interrupts off; also in NMI-like contexts on
+ *	the way to a crash kernel.
+ *
+ * @vcpu_init: allocate and set the backend's part; the core's is zeroed and
+ *	the registers that the core keeps are set. Process context. Returns 0 or
+ *	-ENOMEM; @vcpu_exit is called in either case.
+ * @vcpu_exit: free the backend's part. Process context.
+ *
+ * @get_state: write the backend's members of the groups SEGMENTS, CONTROL and
+ *	MSRS. The vCPU's lock; any context.
+ * @set_state: take them. The core has checked them. The vCPU's lock.
+ * @read_cr4: the guest's CR4. The vCPU's lock.
+ * @protected_mode: the guest's CR0.PE. The vCPU's lock.
+ *
+ * @inject: deliver this event at the next entry. The window.
+ * @set_intr_window: whether to exit as soon as an interrupt could be delivered
+ *	(WISP_EXIT_INTR_WINDOW). The window.
+ * @set_nmi_window: whether to exit at the guest's next IRET. The window.
+ *
+ * @window_enter: save what of the host an entry overwrites and wisp_host_enter()
+ *	does not know. Interrupts off.
+ * @window_leave: bring it back. Interrupts off.
+ * @run: enter the guest once and decode why it came back: every field of
+ *	vcpu->exit, vcpu->general, debug.dr6 and dr7, events.injected (what was
+ *	in delivery) and events.interrupt_shadow. The window.
+ */
+struct wisp_backend {
+	u32 id;
+	const char *name;
+	size_t vcpu_size;
+	struct wisp_slat_format format;
+	u64 features;
+	u64 quirks;
+	u32 gpa_bits;
+
+	int (*init)(void);
+	void (*exit)(void);
+
+	int (*cpu_enable)(void);
+	void (*cpu_disable)(void);
+
+	int (*vcpu_init)(struct wisp_vcpu *vcpu);
+	void (*vcpu_exit)(struct wisp_vcpu *vcpu);
+
+	bool (*protected_mode)(struct wisp_vcpu *vcpu);
+	void (*get_state)(struct wisp_vcpu *vcpu, u32 groups,
+			  struct wisp_registers *regs);
+	void (*set_state)(struct wisp_vcpu *vcpu, u32 groups,
+			  const struct wisp_registers *regs);
+	u64 (*read_cr4)(struct wisp_vcpu *vcpu);
+
+	void (*inject)(struct wisp_vcpu *vcpu, const struct wisp_event *event);
+	void (*set_intr_window)(struct wisp_vcpu *vcpu, bool on);
+	void (*set_nmi_window)(struct wisp_vcpu *vcpu, bool on);
+
+	void (*window_enter)(struct wisp_vcpu *vcpu);
+	void (*window_leave)(struct wisp_vcpu *vcpu);
+	void (*run)(struct wisp_vcpu *vcpu);
+};
+
+extern struct wisp_backend svm_backend;
+
+/* The one in use. Constant after init. */
+extern struct wisp_backend *wisp_backend;
+
+#endif

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The budget: a limit on guest run time.
+ *
+ * Time is counted by the TSC from window to window. The timer's only work is to
+ * interrupt the CPU that the guest runs on; whether the budget is used up is
+ * decided before the next entry. So a timer may fire early, and one that is
+ * armed stays armed from run to run: it is set anew only where it would fire
+ * too late or on another CPU.
+ */
+#include "budget.h"
+
+#include <linux/math64.h>
+#include <linux/smp.h>
+
+#include <asm/tsc.h>
+
+#include "compat.h"
+#include "vcpu.h"
+
+static enum hrtimer_restart fire(struct hrtimer *timer)
+{
+	return HRTIMER_NORESTART;
+}
+
+void wisp_budget_init(struct wisp_vcpu *vcpu)
+{
+	hrtimer_setup(&vcpu->timer, fire, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_REL_PINNED_HARD);
+}
+
+void wisp_budget_exit(struct wisp_vcpu *vcpu)
+{
+	hrtimer_cancel(&vcpu->timer);
+}
+
+void wisp_budget_set(struct wisp_vcpu *vcpu, u64 ns)
+{
+	u64 ticks;
+
+	vcpu->budget_end = 0;
+	if (!ns)
+		return;
+	ticks = mul_u64_u32_div(min_t(u64, ns, S64_MAX / 2), tsc_khz, 1000000);
+	if (check_add_overflow(vcpu->run_time, ticks ?: 1, &vcpu->budget_end))
+		vcpu->budget_end = U64_MAX;
+}
+
+static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
+{
+	return hrtimer_is_queued(&vcpu->timer) &&
+	       vcpu->timer_cpu == smp_processor_id() &&
+	       vcpu->timer_tsc <= deadline;
+}
+
+static void arm(struct wisp_vcpu *vcpu)
+{
+	u64 left = vcpu->budget_end - vcpu->run_time;
+	u64 deadline = vcpu->window_start + left;
+	u64 ns;
+
+	if (timer_serves(vcpu, deadline))
+		return;
+	vcpu->timer_cpu = smp_processor_id();
+	vcpu->timer_tsc = deadline;
+	ns = min_t(u64, mul_u64_u32_div(left, 1000000, tsc_khz), KTIME_MAX / 2);
+	hrtimer_start(&vcpu->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED_HARD);
+}
+
+void wisp_budget_enter(struct wisp_vcpu *vcpu)
+{
+	vcpu->window_start = rdtsc();
+	if (vcpu->budget_end && vcpu->budget_end > vcpu->run_time)
+		arm(vcpu);
+}
+
+void wisp_budget_leave(struct wisp_vcpu *vcpu)
+{
+	vcpu->run_time += rdtsc() - vcpu->window_start;
+}
+
+bool wisp_budget_used_up(struct wisp_vcpu *vcpu)
+{
+	return vcpu->budget_end &&
+	       vcpu->run_time + (rdtsc() - vcpu->window_start) >=
+		       vcpu->budget_end;
+}

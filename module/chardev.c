@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /dev/wisp and the fds that come from it: the only place where the arguments
+ * of ioctls are copied from and to userspace.
+ *
+ * Every kind of fd has a table of its calls, and one dispatcher serves them all.
+ * A struct file is its object's reference count.
+ */
+#include "chardev.h"
+
+#include <linux/anon_inodes.h>
+#include <linux/cleanup.h>
+#include <linux/compat.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include <asm/tsc.h>
+
+#include <uapi/linux/wisp.h>
+
+#include "backend.h"
+#include "compat.h"
+#include "cpuid.h"
+#include "host.h"
+#include "memory.h"
+#include "msr.h"
+#include "state.h"
+#include "vm.h"
+
+/* Longer than any struct will be: a larger size is a mistake. */
+#define MAX_ARG_SIZE	1024
+
+/**
+ * struct wisp_ioctl - a call that takes a struct
+ * @number: the ioctl
+ * @size: of the struct as this driver knows it
+ * @min_size: of its first version
+ * @returns_struct: copy it back, even on error
+ * @handler: gets the struct, zero where the caller's was shorter
+ */
+struct wisp_ioctl {
+	unsigned int number;
+	u32 size;
+	u32 min_size;
+	bool returns_struct;
+	long (*handler)(struct file *file, void *arg);
+};
+
+#define WISP_IOCTL(_number, _struct, _last, _returns, _handler)       \
+	{                                                             \
+		.number = _number, .size = sizeof(struct _struct),    \
+		.min_size = offsetofend(struct _struct, _last),       \
+		.returns_struct = _returns, .handler = _handler,      \
+	}
+
+static const struct file_operations memory_fops;
+
+static long dispatch(struct file *file, const struct wisp_ioctl *table,
+		     size_t count, unsigned int number, void __user *user)
+{
+	const struct wisp_ioctl *call = table;
+	struct {
+		u32 size;
+		u32 flags;
+	} *head;
+	u64 arg[DIV_ROUND_UP(MAX_ARG_SIZE, 8)];
+	long ret, copied;
+	u32 size;
+
+	while (call < table + count && call->number != number)
+		call++;
+	if (call == table + count)
+		return -ENOTTY;
+	if (get_user(size, (u32 __user *)user))
+		return -EFAULT;
+	if (size < call->min_size)
+		return -EINVAL;
+	if (size > MAX_ARG_SIZE)
+		return -E2BIG;
+	ret = copy_struct_from_user(arg, call->size, user, size);
+	if (ret)
+		return ret;
+	head = (void *)arg;
+	head->size = size;
+	if (head->flags)
+		return -EOPNOTSUPP;
+
+	ret = call->handler(file, arg);
+	if (call->returns_struct) {
+		copied = copy_to_user(user, arg, min(size, call->size));
+		if (copied)
+			return -EFAULT;
+	}
+	return ret;
+}
+
+/* ---- memory fd ----------------------------------------------------------- */
+
+static int memory_release(struct inode *inode, struct file *file)
+{
+	wisp_memory_destroy(file->private_data);
+	return 0;
+}
+
+static int memory_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return wisp_memory_mmap(file->private_data, vma);
+}
+
+static ssize_t memory_read(struct kiocb *iocb, struct iov_iter *to)
+{
+	ssize_t n;
+
+	n = wisp_memory_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
+	if (n > 0)
+		iocb->ki_pos += n;
+	return n;
+}
+
+static ssize_t memory_write(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct wisp_memory *memory = iocb->ki_filp->private_data;
+	ssize_t n;
+
+	if (iov_iter_count(from) && iocb->ki_pos >= wisp_memory_size(memory))
+		return -ENOSPC;
+	n = wisp_memory_write(memory, iocb->ki_pos, from);
+	if (n > 0)
+		iocb->ki_pos += n;
+	return n;
+}
+
+static loff_t memory_llseek(struct file *file, loff_t offset, int whence)
+{
+	return fixed_size_llseek(file, offset, whence,
+				 wisp_memory_size(file->private_data));
+}
+
+static long memory_ioctl(struct file *file, unsigned int number,
+			 unsigned long arg)
+{
+	return -ENOTTY;
+}
+
+static const struct file_operations memory_fops = {
+	.owner = THIS_MODULE,
+	.release = memory_release,
+	.mmap = memory_mmap,
+	.read_iter = memory_read,
+	.write_iter = memory_write,
+	.llseek = memory_llseek,
+	.unlocked_ioctl = memory_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+/* ---- vm fd --------------------------------------------------------------- */
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	wisp_vm_destroy(file->private_data);
+	return 0;
+}
+
+static ssize_t vm_read(struct kiocb *iocb, struct iov_iter *to)
+{
+	ssize_t n;
+
+	n = wisp_vm_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
+	if (n > 0)
+		iocb->ki_pos += n;
+	return n;
+}
+
+static ssize_t vm_write(struct kiocb *iocb, struct iov_iter *from)
+{
+	ssize_t n;
+
+	n = wisp_vm_write(iocb->ki_filp->private_data, iocb->ki_pos, from);
+	if (n > 0)
+		iocb->ki_pos += n;
+	return n;
+}
+
+/* A page of the vm fd is the shared page of the vCPU with that index. */
+static vm_fault_t vcpu_fault(struct vm_fault *vmf)
+{
+	struct wisp_vm *vm = vmf->vma->vm_private_data;
+	struct wisp_vcpu *vcpu = wisp_vm_find_vcpu(vm, vmf->pgoff);
+
+	if (!vcpu)
+		return VM_FAULT_SIGBUS;
+	vmf->page = virt_to_page(vcpu->page);
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct vcpu_vm_ops = {
+	.fault = vcpu_fault,
+};
+
+static int vm_mmap_pages(struct file *file, struct vm_area_struct *vma)
+{
+	if (!(vma->vm_flags & VM_SHARED) ||
+	    vma->vm_pgoff + vma_pages(vma) > WISP_MAX_VCPUS)
+		return -EINVAL;
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = &vcpu_vm_ops;
+	vma->vm_private_data = file->private_data;
+	return 0;
+}
+
+/* The slot that @arg describes, without its memory, or ERR_PTR. */
+static struct wisp_slot *alloc_slot(const struct wisp_set_slot *arg)
+{
+	u64 limit = 1ULL << wisp_backend->gpa_bits;
+	struct wisp_slot *slot;
+
+	if (arg->prot & ~(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC))
+		return ERR_PTR(-EOPNOTSUPP);
+	if (!(arg->prot & WISP_PROT_READ) ||
+	    !PAGE_ALIGNED(arg->gpa | arg->slot_size | arg->offset) ||
+	    arg->slot_size > limit || arg->gpa > limit - arg->slot_size)
+		return ERR_PTR(-EINVAL);
+	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	if (!slot)
+		return ERR_PTR(-ENOMEM);
+	slot->number = arg->slot;
+	slot->gpa = arg->gpa;
+	slot->size = arg->slot_size;
+	slot->offset = arg->offset;
+	slot->prot = arg->prot;
+	return slot;
+}
+
+static int remove_slot(struct wisp_vm *vm, const struct wisp_set_slot *arg)
+{
+	if (arg->memory || arg->gpa || arg->offset || arg->prot)
+		return -EINVAL;
+	return wisp_vm_remove_slot(vm, arg->slot);
+}
+
+static long set_slot(struct file *file, void *data)
+{
+	struct wisp_vm *vm = file->private_data;
+	struct file *memory_file __free(fput) = NULL;
+	struct wisp_slot *slot __free(kfree) = NULL;
+	struct wisp_set_slot *arg = data;
+	u64 memory_size;
+
+	if (arg->slot >= WISP_MAX_SLOTS || arg->reserved)
+		return -EINVAL;
+	if (!arg->slot_size)
+		return remove_slot(vm, arg);
+	slot = alloc_slot(arg);
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
+
+	memory_file = fget(arg->memory);
+	if (!memory_file)
+		return -EBADF;
+	if (memory_file->f_op != &memory_fops)
+		return -EINVAL;
+	slot->memory = memory_file->private_data;
+	memory_size = wisp_memory_size(slot->memory);
+	if (arg->slot_size > memory_size ||
+	    arg->offset > memory_size - arg->slot_size)
+		return -EINVAL;
+
+	slot->file = no_free_ptr(memory_file);
+	return wisp_vm_set_slot(vm, no_free_ptr(slot));
+}
+
+static long set_cpuid(struct file *file, void *data)
+{
+	struct wisp_cpuid *cpuid __free(kfree) = NULL;
+	struct wisp_vm *vm = file->private_data;
+	struct wisp_set_cpuid *arg = data;
+	int ret;
+
+	if (arg->reserved)
+		return -EINVAL;
+	if (arg->count > WISP_MAX_CPUID)
+		return -E2BIG;
+	cpuid = wisp_cpuid_create(arg->count);
+	if (!cpuid)
+		return -ENOMEM;
+	if (copy_from_user(cpuid->entries, u64_to_user_ptr(arg->entries),
+			   arg->count * sizeof(*cpuid->entries)))
+		return -EFAULT;
+	ret = wisp_cpuid_check(cpuid);
+	if (ret)
+		return ret;
+
+	guard(mutex)(&vm->lock);
+	if (!xa_empty(&vm->vcpus))
+		return -EBUSY;
+	swap(vm->own_cpuid, cpuid);
+	vm->cpuid = vm->own_cpuid;
+	return 0;
+}
+
+static long set_msr_policy(struct file *file, void *data)
+{
+	struct wisp_msr_policy *policy __free(kfree) = NULL;
+	struct wisp_vm *vm = file->private_data;
+	struct wisp_set_msr_policy *arg = data;
+	int ret;
+
+	if (arg->reserved)
+		return -EINVAL;
+	if (arg->count > WISP_MAX_MSR_RANGES)
+		return -E2BIG;
+	policy = wisp_msr_policy_create(arg->count);
+	if (!policy)
+		return -ENOMEM;
+	if (copy_from_user(policy->ranges, u64_to_user_ptr(arg->ranges),
+			   arg->count * sizeof(*policy->ranges)))
+		return -EFAULT;
+	ret = wisp_msr_policy_check(policy);
+	if (ret)
+		return ret;
+
+	guard(mutex)(&vm->lock);
+	if (!xa_empty(&vm->vcpus))
+		return -EBUSY;
+	swap(vm->msr_policy, policy);
+	return 0;
+}
+
+static long create_vcpu(struct file *file, void *data)
+{
+	struct wisp_create_vcpu *arg = data;
+
+	if (arg->reserved || arg->vcpu >= WISP_MAX_VCPUS)
+		return -EINVAL;
+	arg->page_offset = (u64)arg->vcpu << PAGE_SHIFT;
+	return wisp_vcpu_create(file->private_data, arg->vcpu);
+}
+
+/* Where in struct wisp_state each group is. */
+static const struct {
+	u32 group;
+	u32 offset;
+	u32 size;
+} groups[] = {
+#define GROUP(_group, _member)                                        \
+	{ _group, offsetof(struct wisp_state, _member),               \
+	  sizeof_field(struct wisp_state, _member) }
+	GROUP(WISP_STATE_GENERAL, general),
+	GROUP(WISP_STATE_SEGMENTS, segments),
+	GROUP(WISP_STATE_CONTROL, control),
+	GROUP(WISP_STATE_DEBUG, debug),
+	GROUP(WISP_STATE_MSRS, msrs),
+	GROUP(WISP_STATE_EVENTS, events),
+	GROUP(WISP_STATE_FPU, xsave),
+#undef GROUP
+};
+
+static int copy_groups(u32 wanted, struct wisp_state *state, void __user *user,
+		       bool to_user)
+{
+	unsigned int i;
+	void *kernel;
+	unsigned long left;
+
+	for (i = 0; i < ARRAY_SIZE(groups); i++) {
+		if (!(wanted & groups[i].group))
+			continue;
+		kernel = (void *)state + groups[i].offset;
+		left = to_user ? copy_to_user(user + groups[i].offset, kernel,
+					      groups[i].size) :
+				 copy_from_user(kernel, user + groups[i].offset,
+						groups[i].size);
+		if (left)
+			return -EFAULT;
+	}
+	return 0;
+}
+
+/* Both directions: @arg is checked, *@vcpu found, a buffer allocated. */
+static struct wisp_state *begin_state(struct wisp_vm *vm,
+				      struct wisp_vcpu_state *arg,
+				      struct wisp_vcpu **vcpu)
+{
+	struct wisp_state *state;
+
+	arg->field = 0;
+	if (arg->reserved)
+		return ERR_PTR(-EINVAL);
+	if (arg->groups & ~WISP_STATE_ALL)
+		return ERR_PTR(-EOPNOTSUPP);
+	*vcpu = wisp_vm_find_vcpu(vm, arg->vcpu);
+	if (!*vcpu)
+		return ERR_PTR(-ENOENT);
+	state = kmalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
+	return state ?: ERR_PTR(-ENOMEM);
+}
+
+static long get_state(struct file *file, void *data)
+{
+	struct wisp_state *state __free(kfree) = NULL;
+	struct wisp_vcpu_state *arg = data;
+	struct wisp_vcpu *vcpu;
+	int ret;
+
+	state = begin_state(file->private_data, arg, &vcpu);
+	if (IS_ERR(state))
+		return PTR_ERR(state);
+	ret = wisp_vcpu_get_state(vcpu, arg->groups, state);
+	if (ret)
+		return ret;
+	return copy_groups(arg->groups, state, u64_to_user_ptr(arg->state), true);
+}
+
+static long set_state(struct file *file, void *data)
+{
+	struct wisp_state *state __free(kfree) = NULL;
+	struct wisp_vcpu_state *arg = data;
+	struct wisp_vcpu *vcpu;
+	int ret;
+
+	state = begin_state(file->private_data, arg, &vcpu);
+	if (IS_ERR(state))
+		return PTR_ERR(state);
+	ret = copy_groups(arg->groups, state, u64_to_user_ptr(arg->state), false);
+	if (ret)
+		return ret;
+	return wisp_vcpu_set_state(vcpu, arg->groups, state, &arg->field);
+}
+
+static const struct wisp_ioctl vm_ioctls[] = {
+	WISP_IOCTL(WISP_SET_SLOT, wisp_set_slot, reserved, false, set_slot),
+	WISP_IOCTL(WISP_SET_CPUID, wisp_set_cpuid, entries, false, set_cpuid),
+	WISP_IOCTL(WISP_SET_MSR_POLICY, wisp_set_msr_policy, ranges, false,
+		   set_msr_policy),
+	WISP_IOCTL(WISP_CREATE_VCPU, wisp_create_vcpu, page_offset, true,
+		   create_vcpu),
+	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
+	WISP_IOCTL(WISP_SET_STATE, wisp_vcpu_state, reserved, true, set_state),
+};
+
+static long vm_ioctl(struct file *file, unsigned int number, unsigned long arg)
+{
+	struct wisp_vcpu *vcpu;
+
+	if (number != WISP_RUN && number != WISP_KICK)
+		return dispatch(file, vm_ioctls, ARRAY_SIZE(vm_ioctls), number,
+				(void __user *)arg);
+
+	vcpu = wisp_vm_find_vcpu(file->private_data, arg);
+	if (!vcpu)
+		return -ENOENT;
+	if (number == WISP_RUN)
+		return wisp_vcpu_run(vcpu);
+	wisp_vcpu_kick(vcpu);
+	return 0;
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_release,
+	.mmap = vm_mmap_pages,
+	.read_iter = vm_read,
+	.write_iter = vm_write,
+	.llseek = no_seek_end_llseek,
+	.unlocked_ioctl = vm_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+/* ---- system fd ----------------------------------------------------------- */
+
+static long query(struct file *file, void *data)
+{
+	const struct wisp_cpuid *cpuid = wisp_cpuid_default();
+	struct wisp_query *arg = data;
+	u32 room = min(arg->cpuid_count, cpuid->count);
+
+	if (arg->reserved)
+		return -EINVAL;
+	*arg = (struct wisp_query){
+		.size = arg->size,
+		.abi_version = WISP_ABI_VERSION,
+		.backend = wisp_backend->id,
+		.features = wisp_backend->features,
+		.quirks = wisp_backend->quirks,
+		.state_groups = WISP_STATE_ALL,
+		.max_vcpus = WISP_MAX_VCPUS,
+		.max_slots = WISP_MAX_SLOTS,
+		.gpa_bits = wisp_backend->gpa_bits,
+		.max_memory_size = WISP_MEMORY_MAX_SIZE,
+		.xcr0 = wisp_host_xcr0,
+		.xsave_size = wisp_host_xsave_size,
+		.tsc_khz = tsc_khz,
+		.cpuid_count = cpuid->count,
+		.cpuid = arg->cpuid,
+	};
+	if (copy_to_user(u64_to_user_ptr(arg->cpuid), cpuid->entries,
+			 room * sizeof(*cpuid->entries)))
+		return -EFAULT;
+	return 0;
+}
+
+static long create_memory(struct file *file, void *data)
+{
+	struct wisp_create_memory *arg = data;
+	struct wisp_memory *memory;
+	struct file *memory_file;
+	int fd;
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	memory = wisp_memory_create(arg->memory_size);
+	if (IS_ERR(memory)) {
+		put_unused_fd(fd);
+		return PTR_ERR(memory);
+	}
+	memory_file = anon_inode_getfile("[wisp-memory]", &memory_fops, memory,
+					 O_RDWR);
+	if (IS_ERR(memory_file)) {
+		wisp_memory_destroy(memory);
+		put_unused_fd(fd);
+		return PTR_ERR(memory_file);
+	}
+	wisp_memory_bind(memory, memory_file);
+	fd_install(fd, memory_file);
+	return fd;
+}
+
+static long create_vm(struct file *file, void *data)
+{
+	struct file *vm_file;
+	struct wisp_vm *vm;
+	int fd;
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	vm = wisp_vm_create();
+	if (IS_ERR(vm)) {
+		put_unused_fd(fd);
+		return PTR_ERR(vm);
+	}
+	vm_file = anon_inode_getfile("[wisp-vm]", &vm_fops, vm, O_RDWR);
+	if (IS_ERR(vm_file)) {
+		wisp_vm_destroy(vm);
+		put_unused_fd(fd);
+		return PTR_ERR(vm_file);
+	}
+	vm_file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	fd_install(fd, vm_file);
+	return fd;
+}
+
+static const struct wisp_ioctl system_ioctls[] = {
+	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, true, query),
+	WISP_IOCTL(WISP_CREATE_MEMORY, wisp_create_memory, memory_size, false,
+		   create_memory),
+	WISP_IOCTL(WISP_CREATE_VM, wisp_create_vm, flags, false, create_vm),
+};
+
+static long system_ioctl(struct file *file, unsigned int number,
+			 unsigned long arg)
+{
+	return dispatch(file, system_ioctls, ARRAY_SIZE(system_ioctls), number,
+			(void __user *)arg);
+}
+
+static const struct file_operations system_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = system_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice wisp_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "wisp",
+	.fops = &system_fops,
+};
+
+int wisp_chardev_init(void)
+{
+	return misc_register(&wisp_device);
+}
+
+void wisp_chardev_exit(void)
+{
+	misc_deregister(&wisp_device);
+}

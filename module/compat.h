@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between the kernels that Wisp builds against. The rest of the
+ * driver uses the newest name; this is the only file that knows versions.
+ */
+#ifndef WISP_COMPAT_H
+#define WISP_COMPAT_H
+
+#include <linux/hrtimer.h>
+#include <linux/mm.h>
+#include <linux/version.h>
+
+#include <asm/cpufeatures.h>
+#include <asm/msr.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags |= flags;
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+static inline void hrtimer_setup(struct hrtimer *timer,
+				 enum hrtimer_restart (*function)(struct hrtimer *),
+				 clockid_t clock_id, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock_id, mode);
+	timer->function = function;
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#include <linux/entry-kvm.h>
+#define wisp_handle_host_work()	xfer_to_guest_mode_handle_work(NULL)
+#else
+#include <linux/entry-virt.h>
+#define wisp_handle_host_work()	xfer_to_guest_mode_handle_work()
+#endif
+
+#ifndef X86_FEATURE_SHSTK	/* no user shadow stacks: U_CET stays 0 */
+#define X86_FEATURE_SHSTK	X86_FEATURE_IBT
+#endif
+
+#ifndef rdmsrq
+#define rdmsrq(msr, val)	rdmsrl(msr, val)
+#define wrmsrq(msr, val)	wrmsrl(msr, val)
+#define rdmsrq_safe(msr, val)	rdmsrl_safe(msr, val)
+#endif
+
+#endif

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * CPUID: what the guest is told it has.
+ *
+ * The default is honest: what this host has, the driver lets a guest use and
+ * nothing in the VM contradicts. No APIC, MTRR, MCE, PMU, MONITOR or
+ * speculation-control MSRs.
+ */
+#include "cpuid.h"
+
+#include <linux/bsearch.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+
+#include <asm/cpuid.h>
+#include <asm/fpu/types.h>
+#include <asm/processor-flags.h>
+
+#include "backend.h"
+#include "host.h"
+
+#define HYPERVISOR_LEAF	0x40000000
+#define HYPERVISOR_NAME	0x70736957	/* "Wisp", three times */
+
+#define LEAF_1_ECX                                                          \
+	(BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | \
+	 BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(26) | BIT(28) |        \
+	 BIT(29) | BIT(30))
+/* All of FPU to SSE2 but MCE, APIC, MTRR, MCA, DS and ACPI. */
+#define LEAF_1_EDX                                                          \
+	(BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) |     \
+	 BIT(8) | BIT(11) | BIT(13) | BIT(15) | BIT(16) | BIT(17) |         \
+	 BIT(19) | BIT(23) | BIT(24) | BIT(25) | BIT(26))
+/* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP CLFLUSHOPT CLWB SHA */
+#define LEAF_7_EBX                                                          \
+	(BIT(0) | BIT(3) | BIT(5) | BIT(7) | BIT(8) | BIT(9) | BIT(10) |    \
+	 BIT(18) | BIT(19) | BIT(20) | BIT(23) | BIT(24) | BIT(29))
+/* AVX-512 F DQ IFMA CD BW VL */
+#define LEAF_7_EBX_AVX512                                                   \
+	(BIT(16) | BIT(17) | BIT(21) | BIT(28) | BIT(30) | BIT(31))
+/* UMIP GFNI VAES VPCLMULQDQ LA57 RDPID */
+#define LEAF_7_ECX	(BIT(2) | BIT(8) | BIT(9) | BIT(10) | BIT(16) | BIT(22))
+/* VBMI VBMI2 VNNI BITALG VPOPCNTDQ */
+#define LEAF_7_ECX_AVX512	(BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
+#define LEAF_7_ECX_PKU	BIT(3)
+/* FSRM */
+#define LEAF_7_EDX	BIT(4)
+/* LAHF CR8 ABM SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM */
+#define LEAF_80000001_ECX                                                   \
+	(BIT(0) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(11) |    \
+	 BIT(16) | BIT(21))
+/* Those of leaf 1 that AMD repeats, SYSCALL NX MMXEXT FXSR_OPT 1GB RDTSCP LM */
+#define LEAF_80000001_EDX                                                   \
+	(BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) |     \
+	 BIT(8) | BIT(11) | BIT(13) | BIT(15) | BIT(16) | BIT(17) |         \
+	 BIT(20) | BIT(22) | BIT(23) | BIT(24) | BIT(25) | BIT(26) |        \
+	 BIT(27) | BIT(29))
+/* CLZERO XSAVEERPTR */
+#define LEAF_80000008_EBX	(BIT(0) | BIT(2))
+/* XSAVEOPT XSAVEC XGETBV1 */
+#define LEAF_D_1_EAX	(BIT(0) | BIT(1) | BIT(2))
+
+static struct wisp_cpuid *default_table;
+
+/* Appends the host's answer for a leaf; the caller cuts it down. */
+static struct wisp_cpuid_entry *add(u32 leaf, u32 subleaf, u32 flags)
+{
+	struct wisp_cpuid_entry *entry;
+
+	entry = &default_table->entries[default_table->count++];
+	*entry = (struct wisp_cpuid_entry){
+		.leaf = leaf, .subleaf = subleaf, .flags = flags,
+	};
+	cpuid_count(leaf, subleaf, &entry->eax, &entry->ebx, &entry->ecx,
+		    &entry->edx);
+	return entry;
+}
+
+static void add_leaf_1(void)
+{
+	struct wisp_cpuid_entry *entry = add(1, 0, 0);
+
+	entry->ebx &= 0xff00;
+	entry->ecx = (entry->ecx & LEAF_1_ECX) | BIT(31);
+	entry->edx &= LEAF_1_EDX;
+}
+
+static void add_leaf_7(void)
+{
+	struct wisp_cpuid_entry *entry = add(7, 0, WISP_CPUID_SUBLEAF);
+	bool avx512 = wisp_host_xcr0 & XFEATURE_MASK_ZMM_Hi256;
+	bool pku = wisp_host_xcr0 & XFEATURE_MASK_PKRU;
+
+	entry->eax = 0;
+	entry->ebx &= LEAF_7_EBX | (avx512 ? LEAF_7_EBX_AVX512 : 0);
+	entry->ecx &= LEAF_7_ECX | (avx512 ? LEAF_7_ECX_AVX512 : 0) |
+		      (pku ? LEAF_7_ECX_PKU : 0);
+	entry->edx &= LEAF_7_EDX;
+}
+
+static void add_leaf_d(void)
+{
+	struct wisp_cpuid_entry *entry = add(0xd, 0, WISP_CPUID_SUBLEAF);
+	unsigned int i;
+
+	entry->eax = wisp_host_xcr0;
+	entry->ebx = 0;
+	entry->ecx = wisp_host_xsave_size;
+	entry->edx = wisp_host_xcr0 >> 32;
+	entry = add(0xd, 1, WISP_CPUID_SUBLEAF);
+	entry->eax &= LEAF_D_1_EAX;
+	entry->ebx = 0;
+	entry->ecx = 0;
+	entry->edx = 0;
+	for (i = 2; i < 64; i++)
+		if (wisp_host_xcr0 & BIT_ULL(i))
+			add(0xd, i, WISP_CPUID_SUBLEAF);
+}
+
+static void add_extended(void)
+{
+	struct wisp_cpuid_entry *entry = add(0x80000000, 0, 0);
+	u32 leaf, last = min(entry->eax, 0x80000008);
+
+	entry->eax = last;
+	for (leaf = 0x80000001; leaf <= last; leaf++) {
+		entry = add(leaf, 0, 0);
+		if (leaf == 0x80000001) {
+			entry->ecx &= LEAF_80000001_ECX;
+			entry->edx &= LEAF_80000001_EDX;
+		} else if (leaf == 0x80000007) {
+			entry->eax = 0;
+			entry->ebx = 0;
+			entry->ecx = 0;
+			entry->edx &= BIT(8);
+		} else if (leaf == 0x80000008) {
+			entry->eax = wisp_backend->gpa_bits |
+				     (entry->eax & 0xff00);
+			entry->ebx &= LEAF_80000008_EBX;
+			entry->ecx = 0;
+			entry->edx = 0;
+		}
+	}
+}
+
+/* After the backend and the host's features are known. */
+int wisp_cpuid_init(void)
+{
+	struct wisp_cpuid_entry *entry;
+	u32 last;
+
+	default_table = wisp_cpuid_create(WISP_MAX_CPUID);
+	if (!default_table)
+		return -ENOMEM;
+	default_table->count = 0;
+
+	entry = add(0, 0, 0);
+	last = min(entry->eax, 0xdU);
+	entry->eax = last;
+	add_leaf_1();
+	if (last >= 6) {
+		entry = add(6, 0, 0);
+		entry->eax &= BIT(2);	/* the APIC timer never stops */
+		entry->ebx = 0;
+		entry->ecx = 0;
+		entry->edx = 0;
+	}
+	if (last >= 7)
+		add_leaf_7();
+	if (last >= 0xd)
+		add_leaf_d();
+
+	entry = add(HYPERVISOR_LEAF, 0, 0);
+	entry->eax = HYPERVISOR_LEAF;
+	entry->ebx = HYPERVISOR_NAME;
+	entry->ecx = HYPERVISOR_NAME;
+	entry->edx = HYPERVISOR_NAME;
+	add_extended();
+	return wisp_cpuid_check(default_table);
+}
+
+void wisp_cpuid_exit(void)
+{
+	kfree(default_table);
+}
+
+const struct wisp_cpuid *wisp_cpuid_default(void)
+{
+	return default_table;
+}
+
+struct wisp_cpuid *wisp_cpuid_create(u32 count)
+{
+	struct wisp_cpuid *cpuid;
+
+	cpuid = kzalloc(struct_size(cpuid, entries, count), GFP_KERNEL_ACCOUNT);
+	if (cpuid)
+		cpuid->count = count;
+	return cpuid;
+}
+
+/* An entry without WISP_CPUID_SUBLEAF answers for all of its leaf. */
+static int compare(const void *left, const void *right)
+{
+	const struct wisp_cpuid_entry *a = left, *b = right;
+
+	if (a->leaf != b->leaf)
+		return a->leaf < b->leaf ? -1 : 1;
+	if (!(a->flags & b->flags & WISP_CPUID_SUBLEAF) ||
+	    a->subleaf == b->subleaf)
+		return 0;
+	return a->subleaf < b->subleaf ? -1 : 1;
+}
+
+/**
+ * wisp_cpuid_check() - check and sort a table
+ * @cpuid: as copied from the user
+ *
+ * Returns 0, -EINVAL or -EOPNOTSUPP.
+ */
+int wisp_cpuid_check(struct wisp_cpuid *cpuid)
+{
+	struct wisp_cpuid_entry *entry;
+	u32 i;
+
+	for (i = 0; i < cpuid->count; i++) {
+		entry = &cpuid->entries[i];
+		if (entry->flags & ~WISP_CPUID_SUBLEAF)
+			return -EOPNOTSUPP;
+		if (entry->reserved ||
+		    (entry->subleaf && !(entry->flags & WISP_CPUID_SUBLEAF)))
+			return -EINVAL;
+	}
+	sort(cpuid->entries, cpuid->count, sizeof(*entry), compare, NULL);
+	for (i = 1; i < cpuid->count; i++)
+		if (!compare(&cpuid->entries[i - 1], &cpuid->entries[i]))
+			return -EINVAL;
+	return 0;
+}
+
+static const struct wisp_cpuid_entry *find(const struct wisp_cpuid *cpuid,
+					   u32 leaf, u32 subleaf)
+{
+	const struct wisp_cpuid_entry key = {
+		.leaf = leaf, .subleaf = subleaf, .flags = WISP_CPUID_SUBLEAF,
+	};
+
+	return __inline_bsearch(&key, cpuid->entries, cpuid->count, sizeof(key),
+				compare);
+}
+
+/* Bytes of a standard-format image with the components of @xcr0. */
+static u32 xsave_size(const struct wisp_cpuid *cpuid, u64 xcr0)
+{
+	u32 size = offsetof(struct xregs_state, extended_state_area);
+	const struct wisp_cpuid_entry *entry;
+	unsigned int i;
+
+	for (i = 2; i < 64 && xcr0 >> i; i++) {
+		entry = xcr0 & BIT_ULL(i) ? find(cpuid, 0xd, i) : NULL;
+		if (entry)
+			size = max(size, entry->ebx + entry->eax);
+	}
+	return size;
+}
+
+/* What depends on the vCPU and not on the table. */
+static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
+		  struct wisp_cpuid_entry *entry)
+{
+	u64 cr4;
+
+	switch (leaf) {
+	case 1:
+		cr4 = wisp_backend->read_cr4(vcpu);
+		entry->ebx |= vcpu->index << 24;
+		entry->ecx &= ~BIT(27);
+		if (cr4 & X86_CR4_OSXSAVE)
+			entry->ecx |= BIT(27);
+		break;
+	case 7:
+		cr4 = wisp_backend->read_cr4(vcpu);
+		if (subleaf)
+			break;
+		entry->ecx &= ~BIT(4);
+		if (cr4 & X86_CR4_PKE)
+			entry->ecx |= BIT(4);
+		break;
+	case 0xb:
+		entry->edx = vcpu->index;
+		break;
+	case 0xd:
+		if (subleaf < 2)
+			entry->ebx = xsave_size(vcpu->vm->cpuid, vcpu->xcr0);
+		break;
+	}
+}
+
+/**
+ * wisp_cpuid_handle() - answer CPUID
+ * @vcpu: in its window, at a CPUID instruction; RIP is the caller's to advance
+ */
+void wisp_cpuid_handle(struct wisp_vcpu *vcpu)
+{
+	struct wisp_general *general = &vcpu->general;
+	u32 leaf = general->rax, subleaf = general->rcx;
+	const struct wisp_cpuid_entry *found;
+	struct wisp_cpuid_entry entry = {};
+
+	found = find(vcpu->vm->cpuid, leaf, subleaf);
+	if (found) {
+		entry = *found;
+		patch(vcpu, leaf, subleaf, &entry);
+	}
+	general->rax = entry.eax;
+	general->rbx = entry.ebx;
+	general->rcx = entry.ecx;
+	general->rdx = entry.edx;
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Events: what may be delivered when.
+ *
+ * Three places, in the order they are looked at before each entry: the event
+ * in delivery (an exception that was raised, or whatever an exit interrupted),
+ * one NMI, one external interrupt. The last two wait until the guest can take
+ * them.
+ */
+#include "event.h"
+
+#include <asm/trapnr.h>
+
+#include "backend.h"
+
+/* Whether an event of this type has to wait for an earlier one. */
+bool wisp_event_waiting(const struct wisp_events *events, u8 type)
+{
+	if (type == WISP_EVENT_INTERRUPT)
+		return events->interrupt.type;
+	return type == WISP_EVENT_EXCEPTION && events->injected.type;
+}
+
+/**
+ * wisp_event_inject() - take an event from the VMM
+ * @vcpu: its lock is held
+ * @event: checked, and not wisp_event_waiting()
+ */
+void wisp_event_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
+{
+	switch (event->type) {
+	case WISP_EVENT_INTERRUPT:
+		vcpu->events.interrupt = *event;
+		break;
+	case WISP_EVENT_NMI:
+		/* As in hardware, NMIs that wait are one. */
+		vcpu->events.nmi_pending = true;
+		break;
+	case WISP_EVENT_EXCEPTION:
+		vcpu->events.injected = *event;
+		break;
+	}
+}
+
+/*
+ * A new exception takes the place of what was in delivery. An exception comes
+ * again when its instruction does; an interrupt or NMI would be lost and waits
+ * instead.
+ */
+static void raise(struct wisp_vcpu *vcpu, const struct wisp_event *event)
+{
+	struct wisp_events *events = &vcpu->events;
+
+	if (events->injected.type == WISP_EVENT_INTERRUPT &&
+	    !events->interrupt.type)
+		events->interrupt = events->injected;
+	if (events->injected.type == WISP_EVENT_NMI) {
+		events->nmi_pending = true;
+		events->nmi_blocked = false;
+	}
+	events->injected = *event;
+}
+
+/* The guest gets an exception without an error code. */
+void wisp_event_raise(struct wisp_vcpu *vcpu, u8 vector)
+{
+	raise(vcpu, &(struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION,
+		.vector = vector,
+	});
+}
+
+/* The guest gets an exception that has an error code, except in real mode. */
+void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code)
+{
+	bool protected_mode = wisp_backend->protected_mode(vcpu);
+
+	raise(vcpu, &(struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION,
+		.vector = vector,
+		.has_error_code = protected_mode,
+		.error_code = protected_mode ? error_code : 0,
+	});
+}
+
+/* The guest is about to execute IRET: behind it NMIs are let in again. */
+void wisp_event_iret(struct wisp_vcpu *vcpu)
+{
+	wisp_backend->set_nmi_window(vcpu, false);
+	vcpu->iret_rip = vcpu->general.rip;
+	vcpu->iret = true;
+}
+
+static void unblock_nmi(struct wisp_vcpu *vcpu)
+{
+	if (vcpu->iret && vcpu->general.rip != vcpu->iret_rip) {
+		vcpu->iret = false;
+		vcpu->events.nmi_blocked = false;
+	}
+}
+
+static void prepare_waiting(struct wisp_vcpu *vcpu)
+{
+	struct wisp_events *events = &vcpu->events;
+
+	if (events->injected.type)
+		return;
+	if (events->nmi_pending && !events->nmi_blocked) {
+		events->injected = (struct wisp_event){
+			.type = WISP_EVENT_NMI,
+			.vector = X86_TRAP_NMI,
+		};
+		events->nmi_pending = false;
+		events->nmi_blocked = true;
+		wisp_backend->set_nmi_window(vcpu, true);
+	} else if (events->interrupt.type && wisp_vcpu_interruptible(vcpu)) {
+		events->injected = events->interrupt;
+		events->interrupt.type = WISP_EVENT_NONE;
+		events->interrupt.vector = 0;
+	}
+}
+
+/**
+ * wisp_event_prepare() - hand the hardware what it is to deliver next
+ * @vcpu: in its window, before each entry
+ */
+void wisp_event_prepare(struct wisp_vcpu *vcpu)
+{
+	struct wisp_events *events = &vcpu->events;
+	bool wait;
+
+	if (unlikely(vcpu->iret))
+		unblock_nmi(vcpu);
+	if (events->interrupt.type || events->nmi_pending)
+		prepare_waiting(vcpu);
+
+	wait = events->interrupt.type || vcpu->run_flags & WISP_RUN_INTR_WINDOW;
+	if (wait != vcpu->intr_window) {
+		wisp_backend->set_intr_window(vcpu, wait);
+		vcpu->intr_window = wait;
+	}
+	if (events->injected.type)
+		wisp_backend->inject(vcpu, &events->injected);
+}

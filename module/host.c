@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The run window: what of the host makes room for the guest's.
+ *
+ * Everything here runs with interrupts off. A value of the host is read when
+ * the window opens and written back when it closes; none is cached, because
+ * another hypervisor may have changed it in between.
+ */
+#include "host.h"
+
+#include <linux/hw_breakpoint.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include <asm/debugreg.h>
+#include <asm/fpu/types.h>
+#include <asm/special_insns.h>
+
+#include "compat.h"
+#include "vcpu.h"
+
+/* Components whose standard-format offsets lie within WISP_XSAVE_SIZE. */
+#define XCR0_KNOWN                                                        \
+	(XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM |       \
+	 XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 |                 \
+	 XFEATURE_MASK_Hi16_ZMM | XFEATURE_MASK_PKRU)
+
+u64 wisp_host_xcr0;
+u32 wisp_host_xsave_size;
+
+static u64 xcr0_read(void)
+{
+	u32 low, high;
+
+	asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (u64)high << 32 | low;
+}
+
+static void xcr0_write(u64 xcr0)
+{
+	asm volatile("xsetbv" : : "c"(0), "a"((u32)xcr0), "d"((u32)(xcr0 >> 32))
+		     : "memory");
+}
+
+static void xsave(void *image)
+{
+	asm volatile("xsave64 (%0)" : : "r"(image), "a"((u32)wisp_host_xcr0),
+		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
+}
+
+/* The image was checked, so XRSTOR cannot fault. */
+static void xrstor(const void *image)
+{
+	asm volatile("xrstor64 (%0)" : : "r"(image), "a"((u32)wisp_host_xcr0),
+		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
+}
+
+/* Before anything else of the driver asks what guests may have. */
+void wisp_host_init(void)
+{
+	u32 eax, ebx, ecx, edx;
+	unsigned int i;
+
+	wisp_host_xcr0 = xcr0_read() & XCR0_KNOWN;
+	wisp_host_xsave_size = offsetof(struct xregs_state, extended_state_area);
+	for (i = 2; i < 64; i++) {
+		if (!(wisp_host_xcr0 & BIT_ULL(i)))
+			continue;
+		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
+		if (ebx + eax > WISP_XSAVE_SIZE)
+			wisp_host_xcr0 &= ~BIT_ULL(i);
+		else
+			wisp_host_xsave_size = max(wisp_host_xsave_size,
+						   ebx + eax);
+	}
+}
+
+/* In the initial configuration of each component, as FNINIT leaves it. */
+int wisp_fpu_alloc(struct wisp_fpu *fpu)
+{
+	struct xregs_state *image;
+
+	/* kmalloc() aligns a power of two to itself. */
+	BUILD_BUG_ON(WISP_XSAVE_SIZE > PAGE_SIZE);
+	image = kzalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+	if (!image)
+		return -ENOMEM;
+	image->i387.cwd = 0x37f;
+	image->i387.mxcsr = MXCSR_DEFAULT;
+	fpu->xsave = image;
+	return 0;
+}
+
+void wisp_fpu_free(struct wisp_fpu *fpu)
+{
+	kfree_sensitive(fpu->xsave);
+}
+
+/* The guest's XCR0 changes within its window. */
+void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0)
+{
+	vcpu->xcr0 = xcr0;
+	xcr0_write(xcr0);
+}
+
+static void enter_msrs(struct wisp_vcpu *vcpu)
+{
+	struct wisp_host *host = &vcpu->host;
+
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID)) {
+		rdmsrq(MSR_TSC_AUX, host->tsc_aux);
+		if (host->tsc_aux != vcpu->tsc_aux)
+			wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
+	}
+	/* XSAVES and XRSTORS in the guest must find no component of the host. */
+	if (boot_cpu_has(X86_FEATURE_XSAVES)) {
+		rdmsrq(MSR_IA32_XSS, host->xss);
+		if (host->xss)
+			wrmsrq(MSR_IA32_XSS, 0);
+	}
+	/* The guest may set CR4.CET, but not these. */
+	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT)) {
+		rdmsrq(MSR_IA32_U_CET, host->u_cet);
+		if (host->u_cet)
+			wrmsrq(MSR_IA32_U_CET, 0);
+	}
+}
+
+static void leave_msrs(struct wisp_vcpu *vcpu)
+{
+	struct wisp_host *host = &vcpu->host;
+
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID))
+		if (host->tsc_aux != vcpu->tsc_aux)
+			wrmsrq(MSR_TSC_AUX, host->tsc_aux);
+	if (boot_cpu_has(X86_FEATURE_XSAVES) && host->xss)
+		wrmsrq(MSR_IA32_XSS, host->xss);
+	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT))
+		if (host->u_cet)
+			wrmsrq(MSR_IA32_U_CET, host->u_cet);
+}
+
+/**
+ * wisp_host_give_debug() - load the guest's DR0-3
+ * @vcpu: in its window
+ *
+ * Until then the backend intercepts the guest's accesses to debug registers.
+ */
+void wisp_host_give_debug(struct wisp_vcpu *vcpu)
+{
+	set_debugreg(vcpu->debug.dr0, 0);
+	set_debugreg(vcpu->debug.dr1, 1);
+	set_debugreg(vcpu->debug.dr2, 2);
+	set_debugreg(vcpu->debug.dr3, 3);
+	vcpu->guest_has_dr = true;
+}
+
+static void take_debug(struct wisp_vcpu *vcpu)
+{
+	unsigned long value;
+
+	get_debugreg(value, 0);
+	vcpu->debug.dr0 = value;
+	get_debugreg(value, 1);
+	vcpu->debug.dr1 = value;
+	get_debugreg(value, 2);
+	vcpu->debug.dr2 = value;
+	get_debugreg(value, 3);
+	vcpu->debug.dr3 = value;
+	vcpu->guest_has_dr = false;
+	set_debugreg(0UL, 0);
+	set_debugreg(0UL, 1);
+	set_debugreg(0UL, 2);
+	set_debugreg(0UL, 3);
+}
+
+/**
+ * wisp_host_enter() - give the guest its part of the CPU
+ * @vcpu: its lock is held; within kernel_fpu_begin(); interrupts off
+ *
+ * Afterwards XCR0, the FPU, PKRU, TSC_AUX and, where it uses them, DR0-3 are
+ * the guest's. The host must not touch the FPU or user memory.
+ */
+void wisp_host_enter(struct wisp_vcpu *vcpu)
+{
+	struct wisp_host *host = &vcpu->host;
+
+	host->xcr0 = xcr0_read();
+	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
+		host->pkru = rdpkru();
+	xrstor(vcpu->fpu.xsave);
+	if (vcpu->xcr0 != host->xcr0)
+		xcr0_write(vcpu->xcr0);
+	enter_msrs(vcpu);
+	if (vcpu->debug.dr7 & DR_GLOBAL_ENABLE_MASK ||
+	    vcpu->debug.dr7 & DR_LOCAL_ENABLE_MASK)
+		wisp_host_give_debug(vcpu);
+}
+
+/**
+ * wisp_host_leave() - the exact mirror of wisp_host_enter()
+ * @vcpu: the same
+ */
+void wisp_host_leave(struct wisp_vcpu *vcpu)
+{
+	struct wisp_host *host = &vcpu->host;
+
+	if (vcpu->guest_has_dr)
+		take_debug(vcpu);
+	if (vcpu->debug.dr6 != DR6_RESERVED)
+		set_debugreg((unsigned long)DR6_RESERVED, 6);
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+	leave_msrs(vcpu);
+	if (vcpu->xcr0 != host->xcr0)
+		xcr0_write(host->xcr0);
+	xsave(vcpu->fpu.xsave);
+	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
+		wrpkru(host->pkru);
+}

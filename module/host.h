@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The run window: what of the host must make room for the guest's, and comes
+ * back before interrupts are enabled again. The same on both vendors.
+ */
+#ifndef WISP_HOST_H
+#define WISP_HOST_H
+
+#include <linux/types.h>
+
+struct wisp_vcpu;
+
+/* Bytes of the standard-format XSAVE image that the driver keeps. */
+struct wisp_fpu {
+	void *xsave;		/* 64-byte aligned, WISP_XSAVE_SIZE */
+};
+
+/* Host values, read at the window's start, never kept longer. */
+struct wisp_host {
+	u64 xcr0;
+	u32 pkru;
+	u64 tsc_aux;
+	u64 xss;
+	u64 u_cet;
+};
+
+extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */
+extern u32 wisp_host_xsave_size;
+
+void wisp_host_init(void);
+int wisp_fpu_alloc(struct wisp_fpu *fpu);
+void wisp_fpu_free(struct wisp_fpu *fpu);
+
+void wisp_host_enter(struct wisp_vcpu *vcpu);
+void wisp_host_leave(struct wisp_vcpu *vcpu);
+void wisp_host_give_debug(struct wisp_vcpu *vcpu);
+void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0);
+
+#endif

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The hardware of each CPU: who holds it, and from when to when.
+ *
+ * A CPU is turned on in the first run window that finds it off, and turned off
+ * when the last VM ends, the CPU goes offline, the machine suspends or reboots.
+ * The callers see only a pair round the window, so that holding can become as
+ * short as the window itself.
+ */
+#include "hw.h"
+
+#include <linux/cleanup.h>
+#include <linux/cpuhotplug.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/reboot.h>
+#include <linux/smp.h>
+#include <linux/syscore_ops.h>
+
+#include "backend.h"
+#include "ledger.h"
+
+/* Touched by its own CPU only, with interrupts off. */
+static DEFINE_PER_CPU(bool, hw_on);
+
+static DEFINE_MUTEX(hw_lock);
+
+/* Protected by hw_lock. */
+static unsigned int hw_users;
+
+/* Set once, on the way down: no CPU is turned on again. */
+static bool hw_stopped;
+
+static enum cpuhp_state hw_cpuhp_state;
+
+static void disable_cpu(void *unused)
+{
+	if (this_cpu_read(hw_on)) {
+		this_cpu_write(hw_on, false);
+		wisp_backend->cpu_disable();
+	}
+}
+
+static int enable_cpu(void)
+{
+	int ret;
+
+	if (READ_ONCE(hw_stopped))
+		return -EBUSY;
+	ret = wisp_backend->cpu_enable();
+	if (ret)
+		return ret;
+	this_cpu_write(hw_on, true);
+	wisp_ledger_enable();
+	return 0;
+}
+
+/**
+ * wisp_hw_enter() - have the hardware on for a window
+ *
+ * Interrupts off. Returns 0, or -EBUSY where somebody else holds it.
+ */
+int wisp_hw_enter(void)
+{
+	lockdep_assert_irqs_disabled();
+	if (likely(this_cpu_read(hw_on)))
+		return 0;
+	return enable_cpu();
+}
+
+/**
+ * wisp_hw_leave() - the window is over
+ *
+ * Interrupts off. The hardware stays on until the last VM has ended.
+ */
+void wisp_hw_leave(void)
+{
+	lockdep_assert_irqs_disabled();
+}
+
+void wisp_hw_lost(void)
+{
+	this_cpu_write(hw_on, false);
+}
+
+/**
+ * wisp_hw_get() - a VM begins
+ *
+ * May sleep. Returns 0, or -EBUSY where somebody else holds this CPU.
+ */
+int wisp_hw_get(void)
+{
+	int ret;
+
+	guard(mutex)(&hw_lock);
+	scoped_guard(irq) {
+		ret = wisp_hw_enter();
+		if (!ret)
+			wisp_hw_leave();
+	}
+	if (!ret)
+		hw_users++;
+	return ret;
+}
+
+/* A VM has ended, and none of its vCPUs runs. May sleep. */
+void wisp_hw_put(void)
+{
+	guard(mutex)(&hw_lock);
+	if (!--hw_users)
+		on_each_cpu(disable_cpu, NULL, 1);
+}
+
+/* The CPU goes down; its tasks have left it. */
+static int hw_offline(unsigned int cpu)
+{
+	guard(irq)();
+	disable_cpu(NULL);
+	return 0;
+}
+
+static int hw_suspend(void)
+{
+	disable_cpu(NULL);
+	return 0;
+}
+
+static struct syscore_ops hw_syscore_ops = {
+	.suspend = hw_suspend,
+};
+
+static int hw_reboot(struct notifier_block *block, unsigned long action, void *data)
+{
+	WRITE_ONCE(hw_stopped, true);
+	on_each_cpu(disable_cpu, NULL, 1);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block hw_reboot_block = {
+	.notifier_call = hw_reboot,
+};
+
+int wisp_hw_init(void)
+{
+	int ret;
+
+	ret = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "x86/wisp:online",
+					NULL, hw_offline);
+	if (ret < 0)
+		return ret;
+	hw_cpuhp_state = ret;
+	ret = register_reboot_notifier(&hw_reboot_block);
+	if (ret) {
+		cpuhp_remove_state_nocalls(hw_cpuhp_state);
+		return ret;
+	}
+	register_syscore_ops(&hw_syscore_ops);
+	return 0;
+}
+
+void wisp_hw_exit(void)
+{
+	unregister_syscore_ops(&hw_syscore_ops);
+	unregister_reboot_notifier(&hw_reboot_block);
+	cpuhp_remove_state_nocalls(hw_cpuhp_state);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Second-level address translation: guest-physical to host-physical.
+ *
+ * One walker serves NPT and EPT. What differs is data: a struct
+ * wisp_slat_format that the backend fills.
+ */
+#ifndef WISP_SLAT_H
+#define WISP_SLAT_H
+
+#include <linux/atomic.h>
+#include <linux/types.h>
+
+struct list_head;
+
+/**
+ * struct wisp_slat_format - the bits of an entry
+ * @table: set in an entry that leads to a lower table
+ * @leaf: set in every 4 KiB leaf
+ * @present: an entry with none of these is empty
+ * @readable: set in a leaf that may be read
+ * @writable: set in a leaf that may be written
+ * @executable: set in a leaf that may be executed
+ * @not_executable: set in a leaf that may not be executed
+ * @levels: of tables, 4 or 5
+ */
+struct wisp_slat_format {
+	u64 table;
+	u64 leaf;
+	u64 present;
+	u64 readable;
+	u64 writable;
+	u64 executable;
+	u64 not_executable;
+	unsigned int levels;
+};
+
+struct wisp_slat {
+	/* Constant after init. */
+	const struct wisp_slat_format *format;
+	u64 *root;
+
+	/*
+	 * Bumped by each revocation. Read at each entry, after the vCPU has
+	 * published that it is running; see wisp_vm_revoke().
+	 */
+	atomic64_t generation;
+};
+
+int wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format);
+void wisp_slat_exit(struct wisp_slat *slat);
+int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot);
+
+bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
+		     struct list_head *freed);
+void wisp_slat_free(struct list_head *freed);
+
+#endif

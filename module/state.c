@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Register state: what a guest may have in it.
+ *
+ * The rules are those of VMRUN (APM Vol. 2, "Canonicalization and Consistency
+ * Checks") and of VM entry (SDM Vol. 3, "Checks on the Guest State Area"),
+ * whichever is stricter, so that what one backend takes the other takes too.
+ */
+#include "state.h"
+
+#include <linux/string.h>
+
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/msr-index.h>
+#include <asm/processor.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include <asm/fpu/types.h>
+
+#include "host.h"
+
+#define FIELD(member)	WISP_FIELD(state.member)
+
+#define ATTR_TYPE	0x000f
+#define ATTR_S		0x0010
+#define ATTR_P		0x0080
+#define ATTR_L		0x2000
+#define ATTR_DB		0x4000
+#define ATTR_RESERVED	0x0f00
+
+#define CR0_ALLOWED                                                       \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
+	 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
+	 X86_CR0_PG)
+
+#define RFLAGS_RESERVED	(~0x3fffffULL | BIT_ULL(3) | BIT_ULL(5) | BIT_ULL(15))
+
+/* Exceptions that push an error code. */
+#define VECTORS_WITH_ERROR_CODE                                          \
+	(BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
+
+u64 wisp_efer_allowed;
+u64 wisp_cr4_allowed;
+
+static u64 if_has(unsigned int feature, u64 bits)
+{
+	return boot_cpu_has(feature) ? bits : 0;
+}
+
+/* What the CPU has and the driver lets a guest set: nothing that needs XSS. */
+void wisp_state_init(void)
+{
+	wisp_efer_allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX |
+			    if_has(X86_FEATURE_FXSR_OPT, EFER_FFXSR);
+	wisp_cr4_allowed =
+		X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE |
+		X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE |
+		X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
+		if_has(X86_FEATURE_XSAVE, X86_CR4_OSXSAVE) |
+		if_has(X86_FEATURE_UMIP, X86_CR4_UMIP) |
+		if_has(X86_FEATURE_LA57, X86_CR4_LA57) |
+		if_has(X86_FEATURE_FSGSBASE, X86_CR4_FSGSBASE) |
+		if_has(X86_FEATURE_PCID, X86_CR4_PCIDE) |
+		if_has(X86_FEATURE_SMEP, X86_CR4_SMEP) |
+		if_has(X86_FEATURE_SMAP, X86_CR4_SMAP);
+	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
+		wisp_cr4_allowed |= X86_CR4_PKE;
+}
+
+/* As after INIT: SDM Vol. 3, "Processor Initialization". */
+void wisp_state_reset(struct wisp_registers *regs)
+{
+	const struct wisp_segment data = { .limit = 0xffff, .attributes = 0x93 };
+	struct wisp_segments *segments = &regs->segments;
+
+	memset(regs, 0, sizeof(*regs));
+	regs->general.rip = 0xfff0;
+	regs->general.rflags = X86_EFLAGS_FIXED;
+	regs->general.rdx = 0x600;
+	segments->cs = (struct wisp_segment){
+		.base = 0xffff0000, .limit = 0xffff, .selector = 0xf000,
+		.attributes = 0x9b,
+	};
+	segments->ds = data;
+	segments->es = data;
+	segments->fs = data;
+	segments->gs = data;
+	segments->ss = data;
+	segments->tr = (struct wisp_segment){ .limit = 0xffff, .attributes = 0x8b };
+	segments->ldtr = (struct wisp_segment){ .limit = 0xffff, .attributes = 0x82 };
+	segments->gdt.limit = 0xffff;
+	segments->idt.limit = 0xffff;
+	regs->control.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
+	regs->control.xcr0 = XFEATURE_MASK_FP;
+	regs->debug.dr6 = DR6_RESERVED;
+	regs->debug.dr7 = 0x400;
+	regs->msrs.pat = 0x0007040600070406ULL;
+}
+
+bool wisp_gva_canonical(u64 gva, u64 cr4)
+{
+	unsigned int shift = cr4 & X86_CR4_LA57 ? 64 - 57 : 64 - 48;
+
+	return (u64)((s64)(gva << shift) >> shift) == gva;
+}
+
+bool wisp_xcr0_valid(u64 xcr0)
+{
+	const u64 avx512 = XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 |
+			   XFEATURE_MASK_Hi16_ZMM;
+
+	if (xcr0 & ~wisp_host_xcr0 || !(xcr0 & XFEATURE_MASK_FP))
+		return false;
+	if (xcr0 & XFEATURE_MASK_YMM && !(xcr0 & XFEATURE_MASK_SSE))
+		return false;
+	return !(xcr0 & avx512) ||
+	       ((xcr0 & avx512) == avx512 && xcr0 & XFEATURE_MASK_YMM);
+}
+
+/* Memory types 2, 3 and above 7 are reserved. */
+bool wisp_pat_valid(u64 pat)
+{
+	unsigned int i, type;
+
+	for (i = 0; i < 8; i++, pat >>= 8) {
+		type = pat & 0xff;
+		if (type > 7 || type == 2 || type == 3)
+			return false;
+	}
+	return true;
+}
+
+static u32 check_general(const struct wisp_registers *regs)
+{
+	const struct wisp_general *general = &regs->general;
+
+	if (general->rflags & RFLAGS_RESERVED ||
+	    !(general->rflags & X86_EFLAGS_FIXED))
+		return FIELD(general.rflags);
+	if (general->rflags & X86_EFLAGS_VM &&
+	    (regs->control.efer & EFER_LMA || !(regs->control.cr0 & X86_CR0_PE)))
+		return FIELD(general.rflags);
+	if (!wisp_gva_canonical(general->rip, regs->control.cr4))
+		return FIELD(general.rip);
+	return 0;
+}
+
+static u32 check_control(const struct wisp_registers *regs)
+{
+	const struct wisp_control *control = &regs->control;
+	u64 cr0 = control->cr0, cr4 = control->cr4, efer = control->efer;
+	bool paging = cr0 & X86_CR0_PG, lme = efer & EFER_LME;
+
+	if (cr0 & ~CR0_ALLOWED || (paging && !(cr0 & X86_CR0_PE)) ||
+	    (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)))
+		return FIELD(control.cr0);
+	if (cr4 & ~wisp_cr4_allowed || (paging && lme && !(cr4 & X86_CR4_PAE)) ||
+	    (cr4 & X86_CR4_PCIDE && !(paging && lme)))
+		return FIELD(control.cr4);
+	if (efer & ~wisp_efer_allowed || !!(efer & EFER_LMA) != (paging && lme))
+		return FIELD(control.efer);
+	if (control->cr3 >> boot_cpu_data.x86_phys_bits)
+		return FIELD(control.cr3);
+	if (control->cr8 > 15)
+		return FIELD(control.cr8);
+	if (!wisp_xcr0_valid(control->xcr0))
+		return FIELD(control.xcr0);
+	return control->reserved ? FIELD(control.reserved) : 0;
+}
+
+static u32 check_segment(const struct wisp_segment *segment, u64 cr4)
+{
+	return segment->attributes & ATTR_RESERVED ||
+	       !wisp_gva_canonical(segment->base, cr4);
+}
+
+static u32 check_segments(const struct wisp_registers *regs)
+{
+	const struct wisp_segments *segments = &regs->segments;
+	const struct wisp_segment *segment = &segments->cs;
+	bool longmode = regs->control.efer & EFER_LMA;
+	u16 cs = segments->cs.attributes, tr = segments->tr.attributes;
+	u32 field;
+
+	/* Ten of one kind, one after the other. */
+	for (field = FIELD(segments.cs); field < FIELD(control);
+	     field += sizeof(*segment), segment++)
+		if (check_segment(segment, regs->control.cr4))
+			return field;
+	if (!(cs & ATTR_P) || !(cs & ATTR_S))
+		return FIELD(segments.cs);
+	if (longmode && cs & ATTR_L && cs & ATTR_DB)
+		return FIELD(segments.cs);
+	/* A busy TSS, 16- or 32/64-bit: VMX takes nothing else. */
+	if (!(tr & ATTR_P) || tr & ATTR_S || (tr & ATTR_TYPE & ~8) != 3 ||
+	    (longmode && (tr & ATTR_TYPE) != 11))
+		return FIELD(segments.tr);
+	if (segments->gdt.limit > 0xffff)
+		return FIELD(segments.gdt);
+	return segments->idt.limit > 0xffff ? FIELD(segments.idt) : 0;
+}
+
+static u32 check_debug(const struct wisp_registers *regs)
+{
+	if (regs->debug.dr6 >> 32)
+		return FIELD(debug.dr6);
+	return regs->debug.dr7 >> 32 ? FIELD(debug.dr7) : 0;
+}
+
+static u32 check_msrs(const struct wisp_registers *regs)
+{
+	const struct wisp_msrs *msrs = &regs->msrs;
+	u64 cr4 = regs->control.cr4;
+	unsigned int i;
+
+	if (!wisp_gva_canonical(msrs->lstar, cr4))
+		return FIELD(msrs.lstar);
+	if (!wisp_gva_canonical(msrs->cstar, cr4))
+		return FIELD(msrs.cstar);
+	if (!wisp_gva_canonical(msrs->kernel_gs_base, cr4))
+		return FIELD(msrs.kernel_gs_base);
+	if (!wisp_gva_canonical(msrs->sysenter_esp, cr4))
+		return FIELD(msrs.sysenter_esp);
+	if (!wisp_gva_canonical(msrs->sysenter_eip, cr4))
+		return FIELD(msrs.sysenter_eip);
+	if (msrs->sysenter_cs >> 32)
+		return FIELD(msrs.sysenter_cs);
+	if (msrs->sfmask >> 32)
+		return FIELD(msrs.sfmask);
+	if (!wisp_pat_valid(msrs->pat))
+		return FIELD(msrs.pat);
+	if (msrs->tsc_aux >> 32)
+		return FIELD(msrs.tsc_aux);
+	for (i = 0; i < ARRAY_SIZE(msrs->reserved); i++)
+		if (msrs->reserved[i])
+			return FIELD(msrs.reserved) + i * sizeof(u64);
+	return 0;
+}
+
+/**
+ * wisp_state_check_event() - may this event be injected
+ * @event: the event
+ * @field: WISP_FIELD() id of the event
+ * @protected_mode: the vCPU's CR0.PE: real mode pushes no error codes
+ *
+ * Returns the id of the member that is refused, or 0.
+ */
+u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
+			   bool protected_mode)
+{
+	bool error_code = false;
+
+	switch (event->type) {
+	case WISP_EVENT_NONE:
+		if (event->vector)
+			return field + offsetof(struct wisp_event, vector);
+		break;
+	case WISP_EVENT_INTERRUPT:
+		break;
+	case WISP_EVENT_NMI:
+		if (event->vector != X86_TRAP_NMI)
+			return field + offsetof(struct wisp_event, vector);
+		break;
+	case WISP_EVENT_EXCEPTION:
+		if (event->vector > 31 || event->vector == X86_TRAP_NMI)
+			return field + offsetof(struct wisp_event, vector);
+		error_code = protected_mode &&
+			     BIT(event->vector) & VECTORS_WITH_ERROR_CODE;
+		break;
+	default:
+		return field + offsetof(struct wisp_event, type);
+	}
+	if (event->has_error_code != error_code)
+		return field + offsetof(struct wisp_event, has_error_code);
+	if (event->reserved)
+		return field + offsetof(struct wisp_event, reserved);
+	if (event->error_code > (error_code ? 0xffff : 0))
+		return field + offsetof(struct wisp_event, error_code);
+	return 0;
+}
+
+static u32 check_events(const struct wisp_registers *regs)
+{
+	const struct wisp_events *events = &regs->events;
+	bool protected_mode = regs->control.cr0 & X86_CR0_PE;
+	u32 field;
+
+	field = wisp_state_check_event(&events->injected, FIELD(events.injected),
+				       protected_mode);
+	if (field)
+		return field;
+	field = wisp_state_check_event(&events->interrupt,
+				       FIELD(events.interrupt), protected_mode);
+	if (field)
+		return field;
+	if (events->interrupt.type > WISP_EVENT_INTERRUPT)
+		return FIELD(events.interrupt.type);
+	if (events->nmi_pending > 1)
+		return FIELD(events.nmi_pending);
+	if (events->nmi_blocked > 1)
+		return FIELD(events.nmi_blocked);
+	if (events->interrupt_shadow > 1)
+		return FIELD(events.interrupt_shadow);
+	return memchr_inv(events->reserved, 0, sizeof(events->reserved)) ?
+		       FIELD(events.reserved) : 0;
+}
+
+/**
+ * wisp_state_check() - may a vCPU have these registers
+ * @regs: GENERAL, SEGMENTS and CONTROL are there; others where in @groups
+ * @groups: what has changed
+ *
+ * Returns the WISP_FIELD() id of the first member that is refused, or 0.
+ */
+u32 wisp_state_check(const struct wisp_registers *regs, u32 groups)
+{
+	u32 field = 0;
+
+	if (groups & WISP_STATE_CONTROL)
+		field = check_control(regs);
+	if (!field && groups & (WISP_STATE_CONTROL | WISP_STATE_GENERAL))
+		field = check_general(regs);
+	if (!field && groups & (WISP_STATE_CONTROL | WISP_STATE_SEGMENTS))
+		field = check_segments(regs);
+	if (!field && groups & WISP_STATE_DEBUG)
+		field = check_debug(regs);
+	if (!field && groups & WISP_STATE_MSRS)
+		field = check_msrs(regs);
+	if (!field && groups & WISP_STATE_EVENTS)
+		field = check_events(regs);
+	return field;
+}
+
+/* XRSTOR's own conditions: SDM Vol. 1, "Operation of XRSTOR". */
+u32 wisp_state_check_xsave(const struct wisp_xsave_head *head)
+{
+	const struct xstate_header *header = &head->header;
+
+	if (head->mxcsr & ~0xffff)
+		return FIELD(xsave) + offsetof(struct xregs_state, i387.mxcsr);
+	if (header->xfeatures & ~wisp_host_xcr0)
+		return FIELD(xsave) +
+		       offsetof(struct xregs_state, header.xfeatures);
+	if (header->xcomp_bv)
+		return FIELD(xsave) +
+		       offsetof(struct xregs_state, header.xcomp_bv);
+	return memchr_inv(header->reserved, 0, sizeof(header->reserved)) ?
+		       FIELD(xsave) + offsetof(struct xregs_state,
+					       header.reserved) : 0;
+}

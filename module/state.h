@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Register state: what a guest may have in it.
+ */
+#ifndef WISP_STATE_H
+#define WISP_STATE_H
+
+#include <linux/build_bug.h>
+#include <linux/stddef.h>
+#include <linux/types.h>
+
+#include <asm/page.h>
+
+#include <asm/fpu/types.h>
+
+#include <uapi/linux/wisp.h>
+
+/* What of an XSAVE image XRSTOR is particular about. */
+struct wisp_xsave_head {
+	u32 mxcsr;
+	struct xstate_header header;
+};
+
+/* The head of struct wisp_state: every group but the FPU's large image. */
+struct wisp_registers {
+	struct wisp_general general;
+	struct wisp_segments segments;
+	struct wisp_control control;
+	struct wisp_debug debug;
+	struct wisp_msrs msrs;
+	struct wisp_events events;
+};
+
+#define WISP_SAME_OFFSET(member)                          \
+	static_assert(offsetof(struct wisp_registers, member) == \
+		      offsetof(struct wisp_state, member))
+WISP_SAME_OFFSET(general);
+WISP_SAME_OFFSET(segments);
+WISP_SAME_OFFSET(control);
+WISP_SAME_OFFSET(debug);
+WISP_SAME_OFFSET(msrs);
+WISP_SAME_OFFSET(events);
+#undef WISP_SAME_OFFSET
+
+#define WISP_STATE_ALL                                                    \
+	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL |  \
+	 WISP_STATE_DEBUG | WISP_STATE_MSRS | WISP_STATE_EVENTS |         \
+	 WISP_STATE_FPU)
+
+/* The groups that wisp_state_check() looks at besides those that changed. */
+#define WISP_STATE_CHECKED                                                \
+	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
+
+extern u64 wisp_efer_allowed;
+extern u64 wisp_cr4_allowed;
+
+void wisp_state_init(void);
+void wisp_state_reset(struct wisp_registers *regs);
+
+/* Each returns the WISP_FIELD() id of the first member that is refused, or 0. */
+u32 wisp_state_check(const struct wisp_registers *regs, u32 groups);
+u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
+			   bool protected_mode);
+u32 wisp_state_check_xsave(const struct wisp_xsave_head *head);
+
+bool wisp_xcr0_valid(u64 xcr0);
+bool wisp_pat_valid(u64 pat);
+bool wisp_gva_canonical(u64 gva, u64 cr4);
+
+#endif

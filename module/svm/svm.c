@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The SVM backend: AMD's hardware, its VMCB, one entry.
+ *
+ * One ASID serves each CPU. Its translations are flushed at the first entry
+ * after another vCPU used it, a mapping was revoked, or SVM was off.
+ */
+#define pr_fmt(fmt) "wisp: " fmt
+
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/pgtable.h>
+
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
+#include <asm/trapnr.h>
+
+#include "../backend.h"
+#include "../compat.h"
+#include "../ledger.h"
+#include "svm.h"
+
+#define WISP_ASID	1
+
+#define MSRPM_ORDER	1	/* 8 KiB */
+#define IOPM_ORDER	2	/* 12 KiB, rounded up */
+
+struct svm_cpu {
+	/* Constant after init: the CPU's own pages. */
+	u64 hsave_hpa;		/* VM_HSAVE_PA */
+	u64 host_hpa;		/* VMSAVE of the host */
+
+	/* Owned by the CPU, interrupts off: whose translations WISP_ASID has. */
+	u64 vcpu_id;
+	u64 generation;
+};
+
+static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
+
+/* Constant after init, the same for all VMs. */
+static void *msrpm;
+static void *iopm;
+
+/* ---- state --------------------------------------------------------------- */
+
+static u16 attributes_to_svm(u16 attributes)
+{
+	return (attributes & 0xff) | (attributes >> 4 & 0xf00);
+}
+
+static u16 attributes_from_svm(u16 attrib)
+{
+	return (attrib & 0xff) | (attrib & 0xf00) << 4;
+}
+
+static struct wisp_segment get_segment(const struct vmcb_seg *seg)
+{
+	return (struct wisp_segment){
+		.base = seg->base,
+		.limit = seg->limit,
+		.selector = seg->selector,
+		.attributes = attributes_from_svm(seg->attrib),
+	};
+}
+
+static struct vmcb_seg set_segment(const struct wisp_segment *segment)
+{
+	return (struct vmcb_seg){
+		.base = segment->base,
+		.limit = segment->limit,
+		.selector = segment->selector,
+		.attrib = attributes_to_svm(segment->attributes),
+	};
+}
+
+/* GDT and IDT have no selector; what the VMCB has there means nothing. */
+static struct wisp_segment get_table(const struct vmcb_seg *seg)
+{
+	return (struct wisp_segment){ .base = seg->base, .limit = seg->limit };
+}
+
+static void get_segments(const struct vmcb_save_area *save,
+			 struct wisp_segments *segments)
+{
+	segments->cs = get_segment(&save->cs);
+	segments->ds = get_segment(&save->ds);
+	segments->es = get_segment(&save->es);
+	segments->fs = get_segment(&save->fs);
+	segments->gs = get_segment(&save->gs);
+	segments->ss = get_segment(&save->ss);
+	segments->tr = get_segment(&save->tr);
+	segments->ldtr = get_segment(&save->ldtr);
+	segments->gdt = get_table(&save->gdtr);
+	segments->idt = get_table(&save->idtr);
+	/* SVM keeps the CPL apart; SS.DPL may be older. */
+	segments->ss.attributes &= ~0x60;
+	segments->ss.attributes |= save->cpl << 5;
+}
+
+static void set_segments(struct vmcb_save_area *save,
+			 const struct wisp_segments *segments)
+{
+	save->cs = set_segment(&segments->cs);
+	save->ds = set_segment(&segments->ds);
+	save->es = set_segment(&segments->es);
+	save->fs = set_segment(&segments->fs);
+	save->gs = set_segment(&segments->gs);
+	save->ss = set_segment(&segments->ss);
+	save->tr = set_segment(&segments->tr);
+	save->ldtr = set_segment(&segments->ldtr);
+	save->gdtr = set_segment(&segments->gdt);
+	save->idtr = set_segment(&segments->idt);
+	save->cpl = segments->ss.attributes >> 5 & 3;
+}
+
+static void get_msrs(const struct vmcb_save_area *save, struct wisp_msrs *msrs)
+{
+	msrs->star = save->star;
+	msrs->lstar = save->lstar;
+	msrs->cstar = save->cstar;
+	msrs->sfmask = save->sfmask;
+	msrs->kernel_gs_base = save->kernel_gs_base;
+	msrs->sysenter_cs = save->sysenter_cs;
+	msrs->sysenter_esp = save->sysenter_esp;
+	msrs->sysenter_eip = save->sysenter_eip;
+	msrs->pat = save->g_pat;
+}
+
+static void set_msrs(struct vmcb_save_area *save, const struct wisp_msrs *msrs)
+{
+	save->star = msrs->star;
+	save->lstar = msrs->lstar;
+	save->cstar = msrs->cstar;
+	save->sfmask = msrs->sfmask;
+	save->kernel_gs_base = msrs->kernel_gs_base;
+	save->sysenter_cs = msrs->sysenter_cs;
+	save->sysenter_esp = msrs->sysenter_esp;
+	save->sysenter_eip = msrs->sysenter_eip;
+	save->g_pat = msrs->pat;
+}
+
+static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
+			  struct wisp_registers *regs)
+{
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	const struct vmcb_save_area *save = &vmcb->save;
+
+	if (groups & WISP_STATE_SEGMENTS)
+		get_segments(save, &regs->segments);
+	if (groups & WISP_STATE_CONTROL) {
+		regs->control.cr0 = save->cr0;
+		regs->control.cr2 = save->cr2;
+		regs->control.cr3 = save->cr3;
+		regs->control.cr4 = save->cr4;
+		regs->control.cr8 = vmcb->control.int_ctl & V_TPR_MASK;
+		regs->control.efer = save->efer & ~EFER_SVME;
+	}
+	if (groups & WISP_STATE_MSRS)
+		get_msrs(save, &regs->msrs);
+}
+
+static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
+			  const struct wisp_registers *regs)
+{
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct vmcb_save_area *save = &vmcb->save;
+
+	if (groups & WISP_STATE_SEGMENTS)
+		set_segments(save, &regs->segments);
+	if (groups & WISP_STATE_CONTROL) {
+		save->cr0 = regs->control.cr0;
+		save->cr2 = regs->control.cr2;
+		save->cr3 = regs->control.cr3;
+		save->cr4 = regs->control.cr4;
+		vmcb->control.int_ctl &= ~V_TPR_MASK;
+		vmcb->control.int_ctl |= regs->control.cr8;
+		save->efer = regs->control.efer | EFER_SVME;
+	}
+	if (groups & WISP_STATE_MSRS)
+		set_msrs(save, &regs->msrs);
+}
+
+static u64 svm_read_cr4(struct wisp_vcpu *vcpu)
+{
+	return svm_of(vcpu)->vmcb->save.cr4;
+}
+
+static bool svm_protected_mode(struct wisp_vcpu *vcpu)
+{
+	return svm_of(vcpu)->vmcb->save.cr0 & X86_CR0_PE;
+}
+
+/* ---- events -------------------------------------------------------------- */
+
+static void set_intercept(struct vmcb_control_area *control, unsigned int bit,
+			  bool on)
+{
+	if (on)
+		control->intercepts[bit / 32] |= BIT(bit % 32);
+	else
+		control->intercepts[bit / 32] &= ~BIT(bit % 32);
+}
+
+static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
+{
+	struct vmcb_control_area *control = &svm_of(vcpu)->vmcb->control;
+	u32 inject = event->vector | SVM_EVTINJ_VALID;
+
+	if (event->type == WISP_EVENT_NMI)
+		inject |= SVM_EVTINJ_TYPE_NMI;
+	else if (event->type == WISP_EVENT_EXCEPTION)
+		inject |= SVM_EVTINJ_TYPE_EXEPT;
+	if (event->has_error_code)
+		inject |= SVM_EVTINJ_VALID_ERR;
+	control->event_inj = inject;
+	control->event_inj_err = event->error_code;
+}
+
+/* A virtual interrupt that is intercepted at the moment it would be taken. */
+static void svm_set_intr_window(struct wisp_vcpu *vcpu, bool on)
+{
+	struct vmcb_control_area *control = &svm_of(vcpu)->vmcb->control;
+
+	set_intercept(control, INTERCEPT_VINTR, on);
+	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
+	if (on)
+		control->int_ctl |= V_IRQ_MASK | V_INTR_PRIO_MASK |
+				    V_IGN_TPR_MASK;
+}
+
+static void svm_set_nmi_window(struct wisp_vcpu *vcpu, bool on)
+{
+	set_intercept(&svm_of(vcpu)->vmcb->control, INTERCEPT_IRET, on);
+}
+
+/* ---- running ------------------------------------------------------------- */
+
+static void svm_window_enter(struct wisp_vcpu *vcpu)
+{
+	asm volatile("vmsave %%rax" : : "a"(this_cpu_read(svm_cpus.host_hpa))
+		     : "memory");
+}
+
+/* Every exit has loaded the host's state already. */
+static void svm_window_leave(struct wisp_vcpu *vcpu)
+{
+}
+
+static enum wisp_flush_reason flush_reason(const struct svm_cpu *cpu,
+					   const struct wisp_vcpu *vcpu)
+{
+	if (!cpu->vcpu_id)
+		return WISP_FLUSH_ENABLE;
+	if (cpu->vcpu_id != vcpu->id)
+		return WISP_FLUSH_VCPU;
+	if (cpu->generation != vcpu->slat_generation)
+		return WISP_FLUSH_GENERATION;
+	return WISP_FLUSH_NOT;
+}
+
+static void prepare_flush(struct svm_cpu *cpu, struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	enum wisp_flush_reason reason = flush_reason(cpu, &svm->vcpu);
+
+	control->tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	if (likely(reason == WISP_FLUSH_NOT))
+		return;
+	cpu->vcpu_id = svm->vcpu.id;
+	cpu->generation = svm->vcpu.slat_generation;
+	if (wisp_ledger_flush(&svm->vcpu, reason))
+		control->tlb_ctl = boot_cpu_has(X86_FEATURE_FLUSHBYASID) ?
+					   TLB_CONTROL_FLUSH_ASID :
+					   TLB_CONTROL_FLUSH_ALL_ASID;
+}
+
+static void open_debug(struct svm_vcpu *svm)
+{
+	svm->dr_open = svm->vcpu.guest_has_dr;
+	svm->vmcb->control.intercepts[INTERCEPT_DR] = svm->dr_open ? 0 : ~0U;
+}
+
+static void svm_run(struct wisp_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = svm_of(vcpu);
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	struct vmcb_save_area *save = &svm->vmcb->save;
+
+	if (svm->dr_open != vcpu->guest_has_dr)
+		open_debug(svm);
+	save->rax = vcpu->general.rax;
+	save->rsp = vcpu->general.rsp;
+	save->rip = vcpu->general.rip;
+	save->rflags = vcpu->general.rflags;
+	save->dr6 = vcpu->debug.dr6;
+	save->dr7 = vcpu->debug.dr7;
+	control->int_state = vcpu->events.interrupt_shadow;
+	control->tsc_offset = vcpu->tsc_offset;
+	prepare_flush(cpu, svm);
+	wisp_ledger_enter(vcpu);
+
+	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general, cpu->host_hpa))) {
+		cpu->vcpu_id = 0;
+		vcpu->exit.reason = WISP_EXIT_LOST;
+		return;
+	}
+
+	control->event_inj = 0;
+	if (unlikely(control->exit_code == SVM_EXIT_ERR))
+		cpu->vcpu_id = 0;	/* whether it flushed nobody knows */
+	vcpu->general.rax = save->rax;
+	vcpu->general.rsp = save->rsp;
+	vcpu->general.rip = save->rip;
+	vcpu->general.rflags = save->rflags;
+	vcpu->debug.dr6 = save->dr6;
+	vcpu->debug.dr7 = save->dr7;
+	vcpu->events.interrupt_shadow =
+		control->int_state & SVM_INTERRUPT_SHADOW_MASK;
+	svm_decode(svm);
+}
+
+/* ---- vCPUs --------------------------------------------------------------- */
+
+/* INTR to SHUTDOWN, then VMRUN to RDPRU: numbers of enum in <asm/svm.h>. */
+static const u8 intercepts[] = {
+	INTERCEPT_INTR, INTERCEPT_NMI, INTERCEPT_SMI, INTERCEPT_INIT,
+	INTERCEPT_RDPMC, INTERCEPT_CPUID, INTERCEPT_RSM, INTERCEPT_INVD,
+	INTERCEPT_HLT, INTERCEPT_INVLPGA, INTERCEPT_IOIO_PROT,
+	INTERCEPT_MSR_PROT, INTERCEPT_TASK_SWITCH, INTERCEPT_FERR_FREEZE,
+	INTERCEPT_SHUTDOWN, INTERCEPT_VMRUN, INTERCEPT_VMMCALL,
+	INTERCEPT_VMLOAD, INTERCEPT_VMSAVE, INTERCEPT_STGI, INTERCEPT_CLGI,
+	INTERCEPT_SKINIT, INTERCEPT_ICEBP, INTERCEPT_WBINVD,
+	INTERCEPT_MONITOR, INTERCEPT_MWAIT, INTERCEPT_XSETBV, INTERCEPT_RDPRU,
+};
+
+static int svm_vcpu_init(struct wisp_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = svm_of(vcpu);
+	struct vmcb_control_area *control;
+	unsigned int i;
+
+	svm->vmcb = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!svm->vmcb)
+		return -ENOMEM;
+	svm->vmcb_hpa = __sme_pa(svm->vmcb);
+
+	control = &svm->vmcb->control;
+	for (i = 0; i < ARRAY_SIZE(intercepts); i++)
+		set_intercept(control, intercepts[i], true);
+	control->intercepts[INTERCEPT_DR] = ~0U;
+	/* A guest whose handler raises them again would keep the core. */
+	control->intercepts[INTERCEPT_EXCEPTION] =
+		BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
+	control->iopm_base_pa = __sme_pa(iopm);
+	control->msrpm_base_pa = __sme_pa(msrpm);
+	control->asid = WISP_ASID;
+	control->int_ctl = V_INTR_MASKING_MASK;
+	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
+	control->nested_cr3 = __sme_pa(vcpu->vm->slat.root);
+	return 0;
+}
+
+static void svm_vcpu_exit(struct wisp_vcpu *vcpu)
+{
+	free_page((unsigned long)svm_of(vcpu)->vmcb);
+}
+
+/* ---- the CPU ------------------------------------------------------------- */
+
+static int svm_cpu_enable(void)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	u64 efer;
+
+	rdmsrq(MSR_EFER, efer);
+	if (efer & EFER_SVME)
+		return -EBUSY;
+	cpu->vcpu_id = 0;
+	wrmsrq(MSR_EFER, efer | EFER_SVME);
+	wrmsrq(MSR_VM_HSAVE_PA, cpu->hsave_hpa);
+	return 0;
+}
+
+/* GIF is set outside of svm_enter(), so nothing else is to be undone. */
+static void svm_cpu_disable(void)
+{
+	u64 efer;
+
+	wrmsrq(MSR_VM_HSAVE_PA, 0);
+	rdmsrq(MSR_EFER, efer);
+	wrmsrq(MSR_EFER, efer & ~EFER_SVME);
+}
+
+/* ---- init ---------------------------------------------------------------- */
+
+/* What VMRUN, VMLOAD and VMSAVE switch, a guest may read and write. */
+static const u32 open_msrs[] = {
+	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_FS_BASE,
+	MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_IA32_SYSENTER_CS,
+	MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+};
+
+/* Two bits each, read and write: APM Vol. 2, "MSR Intercepts". */
+static void open_msr(u32 msr)
+{
+	u32 bit = (msr & 0x1fff) * 2;
+
+	if (msr >= 0xc0000000)
+		bit += 0x800 * 8;
+	__clear_bit(bit, msrpm);
+	__clear_bit(bit + 1, msrpm);
+}
+
+static void *alloc_map(unsigned int order)
+{
+	void *map = (void *)__get_free_pages(GFP_KERNEL, order);
+
+	if (map)
+		memset(map, 0xff, PAGE_SIZE << order);
+	return map;
+}
+
+static void free_cpus(void)
+{
+	struct svm_cpu *cpu;
+	int i;
+
+	for_each_possible_cpu(i) {
+		cpu = per_cpu_ptr(&svm_cpus, i);
+		if (cpu->hsave_hpa)
+			free_pages((unsigned long)__va(__sme_clr(cpu->hsave_hpa)), 1);
+		cpu->hsave_hpa = 0;
+	}
+}
+
+/* Two pages each: the host save area and the host's VMSAVE image. */
+static int alloc_cpus(void)
+{
+	struct svm_cpu *cpu;
+	void *pages;
+	int i;
+
+	for_each_possible_cpu(i) {
+		cpu = per_cpu_ptr(&svm_cpus, i);
+		pages = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
+		if (!pages) {
+			free_cpus();
+			return -ENOMEM;
+		}
+		cpu->hsave_hpa = __sme_pa(pages);
+		cpu->host_hpa = __sme_pa(pages + PAGE_SIZE);
+	}
+	return 0;
+}
+
+static void svm_exit(void)
+{
+	free_cpus();
+	free_pages((unsigned long)msrpm, MSRPM_ORDER);
+	free_pages((unsigned long)iopm, IOPM_ORDER);
+}
+
+static int svm_probe(void)
+{
+	u64 vm_cr;
+
+	if (!boot_cpu_has(X86_FEATURE_SVM))
+		return -ENODEV;
+	if (rdmsrq_safe(MSR_VM_CR, &vm_cr))
+		return -ENODEV;
+	if (vm_cr & SVM_VM_CR_SVM_DIS_MASK) {
+		pr_err("SVM is disabled by the firmware: enable it in the firmware's set-up\n");
+		return -EACCES;
+	}
+	if (!boot_cpu_has(X86_FEATURE_NPT)) {
+		pr_err("this CPU's SVM has no nested paging\n");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int svm_init(void)
+{
+	unsigned int i;
+	int ret;
+
+	ret = svm_probe();
+	if (ret)
+		return ret;
+
+	msrpm = alloc_map(MSRPM_ORDER);
+	iopm = alloc_map(IOPM_ORDER);
+	if (!msrpm || !iopm || alloc_cpus()) {
+		svm_exit();
+		return -ENOMEM;
+	}
+	for (i = 0; i < ARRAY_SIZE(open_msrs); i++)
+		open_msr(open_msrs[i]);
+
+	/* The nested tables are walked in the host's own paging mode. */
+	svm_backend.format.levels = pgtable_l5_enabled() ? 5 : 4;
+	svm_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
+	if (boot_cpu_has(X86_FEATURE_DECODEASSISTS))
+		svm_backend.features |= WISP_FEATURE_INST_BYTES;
+	if (!boot_cpu_has(X86_FEATURE_NRIPS))
+		svm_backend.quirks |= WISP_QUIRK_NO_NRIP;
+	return 0;
+}
+
+struct wisp_backend svm_backend = {
+	.id = WISP_BACKEND_SVM,
+	.name = "SVM",
+	.vcpu_size = sizeof(struct svm_vcpu),
+	/* Nested accesses are user accesses; AVL bits stay free. */
+	.format = {
+		.table = _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED,
+		.leaf = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED,
+		.present = _PAGE_PRESENT,
+		.writable = _PAGE_RW,
+		.not_executable = _PAGE_NX,
+	},
+	.init = svm_init,
+	.exit = svm_exit,
+	.cpu_enable = svm_cpu_enable,
+	.cpu_disable = svm_cpu_disable,
+	.vcpu_init = svm_vcpu_init,
+	.vcpu_exit = svm_vcpu_exit,
+	.get_state = svm_get_state,
+	.set_state = svm_set_state,
+	.read_cr4 = svm_read_cr4,
+	.protected_mode = svm_protected_mode,
+	.inject = svm_inject,
+	.set_intr_window = svm_set_intr_window,
+	.set_nmi_window = svm_set_nmi_window,
+	.window_enter = svm_window_enter,
+	.window_leave = svm_window_leave,
+	.run = svm_run,
+};

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The SVM backend's own: the vCPU's hardware part, and its assembly.
+ */
+#ifndef WISP_SVM_H
+#define WISP_SVM_H
+
+#ifndef __ASSEMBLY__
+
+#include <linux/types.h>
+
+#include <asm/svm.h>
+
+#include "../vcpu.h"
+
+struct svm_vcpu {
+	struct wisp_vcpu vcpu;
+
+	/* Constant after create. */
+	struct vmcb *vmcb;
+	u64 vmcb_hpa;
+
+	/* Owned by the runner: whether DR accesses are let through. */
+	bool dr_open;
+};
+
+static inline struct svm_vcpu *svm_of(struct wisp_vcpu *vcpu)
+{
+	return container_of(vcpu, struct svm_vcpu, vcpu);
+}
+
+/* enter.S. Returns 0, or 1 where SVM is off: the guest was not entered. */
+int svm_enter(u64 vmcb_hpa, struct wisp_general *general, u64 host_hpa);
+
+/* decode.c: what the VMCB says after an exit, in neutral words. */
+void svm_decode(struct svm_vcpu *svm);
+
+#endif /* !__ASSEMBLY__ */
+
+#endif

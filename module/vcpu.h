@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The vCPU: its state as the core keeps it, and the run loop's entry points.
+ */
+#ifndef WISP_VCPU_H
+#define WISP_VCPU_H
+
+#include <linux/atomic.h>
+#include <linux/hrtimer.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+#include <uapi/linux/wisp.h>
+
+#include "host.h"
+#include "state.h"
+
+struct wisp_vm;
+
+#define WISP_MAX_VCPUS	64
+
+/* What the last exit may still be completed with. */
+enum wisp_completion {
+	WISP_COMPLETE_NOTHING,
+	WISP_COMPLETE_SKIP,	/* the instruction has no result */
+	WISP_COMPLETE_IN,	/* AL, AX or EAX */
+	WISP_COMPLETE_RDMSR,	/* EDX:EAX */
+};
+
+struct wisp_vcpu {
+	/* Constant after create. */
+	struct wisp_vm *vm;
+	u32 index;
+	u64 id;				/* unique while the driver is loaded */
+	struct wisp_vcpu_page *page;	/* shared: see wisp_vcpu_page */
+
+	/* A run, or a GET or SET of state, holds it: taken by trylock only. */
+	struct mutex lock;
+
+	/* Owned by the holder of @lock. */
+	struct wisp_general general;
+	struct wisp_debug debug;
+	struct wisp_events events;
+	u64 xcr0;
+	u64 tsc_offset;
+	u64 tsc_aux;
+	struct wisp_fpu fpu;
+	struct wisp_host host;
+	bool guest_has_dr;		/* DR0-3 are the guest's in this window */
+	struct wisp_exit exit;
+	struct wisp_registers scratch;	/* of the groups being checked */
+	bool intr_window;		/* what the backend was told */
+	bool iret;			/* @iret_rip: the IRET that ends an NMI */
+	u64 iret_rip;
+
+	/* Owned by the holder of @lock: the run. */
+	u32 run_flags;
+	enum wisp_completion completion;
+	u8 completion_size;
+	u64 budget_end;			/* guest run time in TSC ticks, or 0 */
+	u64 run_time;			/* guest run time so far, in TSC ticks */
+	u64 window_start;		/* TSC */
+	struct hrtimer timer;
+	int timer_cpu;			/* where @timer was armed, or -1 */
+	u64 timer_tsc;			/* when it fires */
+
+	/*
+	 * The SLAT generation that the next entry must not be older than: read
+	 * in the window once @running_cpu is seen by who revokes.
+	 */
+	u64 slat_generation;
+
+	/* Written by the runner, read by who kicks or revokes: the CPU or -1. */
+	int running_cpu;
+
+	/* Written by anybody: one kick ends one run. */
+	atomic_t kicked;
+};
+
+int wisp_vcpu_create(struct wisp_vm *vm, u32 index);
+void wisp_vcpu_destroy(struct wisp_vcpu *vcpu);
+int wisp_vcpu_run(struct wisp_vcpu *vcpu);
+void wisp_vcpu_kick(struct wisp_vcpu *vcpu);
+void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
+			     struct wisp_registers *regs);
+void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
+			     const struct wisp_registers *regs);
+int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
+			struct wisp_state *state);
+int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
+			const struct wisp_state *state, u32 *field);
+
+/* Go on behind the instruction that exited. */
+void wisp_vcpu_advance(struct wisp_vcpu *vcpu);
+
+static inline bool wisp_vcpu_interruptible(const struct wisp_vcpu *vcpu)
+{
+	return (vcpu->general.rflags & (1UL << 9)) &&
+	       !vcpu->events.interrupt_shadow && !vcpu->events.injected.type;
+}
+
+#endif

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The VM: its slots, and the faults on them.
+ */
+#include "vm.h"
+
+#include <linux/cleanup.h>
+#include <linux/file.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/uio.h>
+
+#include "backend.h"
+#include "cpuid.h"
+#include "hw.h"
+#include "memory.h"
+#include "msr.h"
+
+/**
+ * wisp_vm_create() - make a VM without slots and vCPUs
+ *
+ * May sleep. Returns it, or ERR_PTR of -EBUSY or -ENOMEM.
+ */
+struct wisp_vm *wisp_vm_create(void)
+{
+	struct wisp_vm *vm;
+	int ret;
+
+	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&vm->lock);
+	init_rwsem(&vm->slots_sem);
+	vm->cpuid = wisp_cpuid_default();
+	xa_init_flags(&vm->vcpus, XA_FLAGS_ACCOUNT);
+
+	ret = wisp_slat_init(&vm->slat, &wisp_backend->format);
+	if (ret)
+		goto err_free;
+	ret = wisp_hw_get();
+	if (ret)
+		goto err_slat;
+	return vm;
+
+err_slat:
+	wisp_slat_exit(&vm->slat);
+err_free:
+	kfree(vm);
+	return ERR_PTR(ret);
+}
+
+/**
+ * wisp_vm_destroy() - free a VM and all that is in it
+ * @vm: no fd leads to it any more
+ */
+void wisp_vm_destroy(struct wisp_vm *vm)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+	unsigned int i;
+
+	xa_for_each(&vm->vcpus, index, vcpu)
+		wisp_vcpu_destroy(vcpu);
+	xa_destroy(&vm->vcpus);
+	wisp_hw_put();
+	wisp_slat_exit(&vm->slat);
+	for (i = 0; i < vm->nslots; i++)
+		wisp_slot_free(vm->slots[i]);
+	kfree(vm->slots);
+	kfree(vm->own_cpuid);
+	kfree(vm->msr_policy);
+	mutex_destroy(&vm->lock);
+	kfree(vm);
+}
+
+void wisp_slot_free(struct wisp_slot *slot)
+{
+	fput(slot->file);
+	kfree(slot);
+}
+
+/* The first slot that ends behind @gpa, or nslots. */
+static unsigned int slot_after(const struct wisp_vm *vm, u64 gpa)
+{
+	unsigned int low = 0, high = vm->nslots, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (gpa - vm->slots[middle]->gpa < vm->slots[middle]->size ||
+		    gpa < vm->slots[middle]->gpa)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static const struct wisp_slot *find_slot(const struct wisp_vm *vm, u64 gpa)
+{
+	unsigned int i = slot_after(vm, gpa);
+
+	lockdep_assert_held(&vm->slots_sem);
+	return i < vm->nslots && gpa >= vm->slots[i]->gpa ? vm->slots[i] : NULL;
+}
+
+/* Where in vm->slots slot @number is, or -ENOENT. */
+static int find_number(const struct wisp_vm *vm, u32 number)
+{
+	unsigned int i;
+
+	for (i = 0; i < vm->nslots; i++)
+		if (vm->slots[i]->number == number)
+			return i;
+	return -ENOENT;
+}
+
+static void ack(void *unused)
+{
+}
+
+/*
+ * When this returns, no vCPU runs on translations from before. A runner
+ * publishes its CPU, then reads the generation; here it is the other way round.
+ */
+static void revoke(struct wisp_vm *vm)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+	int cpu;
+
+	atomic64_inc(&vm->slat.generation);
+	smp_mb__after_atomic();
+	xa_for_each(&vm->vcpus, index, vcpu) {
+		cpu = READ_ONCE(vcpu->running_cpu);
+		if (cpu >= 0)
+			smp_call_function_single(cpu, ack, NULL, true);
+	}
+}
+
+/* Takes vm->slots[i] out. */
+static void take_slot(struct wisp_vm *vm, unsigned int i)
+{
+	struct wisp_slot *slot = vm->slots[i];
+	LIST_HEAD(freed);
+
+	lockdep_assert_held_write(&vm->slots_sem);
+	vm->nslots--;
+	memmove(&vm->slots[i], &vm->slots[i + 1],
+		(vm->nslots - i) * sizeof(*vm->slots));
+	if (wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed) ||
+	    !list_empty(&freed))
+		revoke(vm);
+	wisp_slat_free(&freed);
+	wisp_slot_free(slot);
+}
+
+/* Whether a slot other than number @slot->number is in @slot's range. */
+static bool overlaps(const struct wisp_vm *vm, const struct wisp_slot *slot)
+{
+	unsigned int i;
+
+	for (i = slot_after(vm, slot->gpa);
+	     i < vm->nslots && vm->slots[i]->gpa < slot->gpa + slot->size; i++)
+		if (vm->slots[i]->number != slot->number)
+			return true;
+	return false;
+}
+
+static int make_room(struct wisp_vm *vm)
+{
+	struct wisp_slot **slots;
+	unsigned int room;
+
+	if (vm->nslots < vm->room)
+		return 0;
+	room = vm->room ? 2 * vm->room : 4;
+	slots = krealloc_array(vm->slots, room, sizeof(*slots),
+			       GFP_KERNEL_ACCOUNT);
+	if (!slots)
+		return -ENOMEM;
+	vm->slots = slots;
+	vm->room = room;
+	return 0;
+}
+
+/**
+ * wisp_vm_set_slot() - add a slot, or put it in its number's place
+ * @vm: the VM
+ * @slot: checked against its memory object and gpa_bits; the VM's from now on,
+ *	freed on failure
+ *
+ * May sleep. Returns 0, -EEXIST (overlaps another) or -ENOMEM.
+ */
+int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
+{
+	unsigned int at;
+	int old, ret;
+
+	guard(rwsem_write)(&vm->slots_sem);
+	ret = overlaps(vm, slot) ? -EEXIST : make_room(vm);
+	if (ret) {
+		wisp_slot_free(slot);
+		return ret;
+	}
+	old = find_number(vm, slot->number);
+	if (old >= 0)
+		take_slot(vm, old);
+	at = slot_after(vm, slot->gpa);
+	memmove(&vm->slots[at + 1], &vm->slots[at],
+		(vm->nslots - at) * sizeof(*vm->slots));
+	vm->slots[at] = slot;
+	vm->nslots++;
+	return 0;
+}
+
+/* May sleep. Returns 0, or -ENOENT where there is no such slot. */
+int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number)
+{
+	int i;
+
+	guard(rwsem_write)(&vm->slots_sem);
+	i = find_number(vm, number);
+	if (i < 0)
+		return i;
+	take_slot(vm, i);
+	return 0;
+}
+
+struct map {
+	struct wisp_vm *vm;
+	u64 gpa;
+	u32 prot;
+};
+
+static int map_page(void *arg, struct page *page)
+{
+	struct map *map = arg;
+
+	return wisp_slat_map(&map->vm->slat, map->gpa, page_to_pfn(page),
+			     map->prot);
+}
+
+/**
+ * wisp_vm_fault() - a vCPU touched guest-physical memory that is not mapped
+ * @vm: the VM
+ * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT
+ *	is added where it applies
+ *
+ * May sleep. Returns 0 (go on), -EFAULT (outside the slots or against their
+ * protection) or -ENOMEM.
+ */
+int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
+{
+	struct map map = { .vm = vm, .gpa = exit->memory.gpa & PAGE_MASK };
+	const struct wisp_slot *slot;
+
+	guard(rwsem_read)(&vm->slots_sem);
+	slot = find_slot(vm, map.gpa);
+	if (!slot)
+		return -EFAULT;
+	if (exit->memory.access & ~slot->prot) {
+		exit->memory.flags |= WISP_MEMORY_SLOT;
+		return -EFAULT;
+	}
+	map.prot = slot->prot;
+	return wisp_memory_use(slot->memory,
+			       (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT,
+			       map_page, &map);
+}
+
+/*
+ * One stretch of guest-physical memory: as much of @iter as lies in the slot at
+ * @gpa. The slot's object is held, not the semaphore: copying may fault on it.
+ */
+static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
+		       bool write)
+{
+	size_t rest = iov_iter_count(iter);
+	const struct wisp_slot *slot;
+	struct wisp_memory *memory;
+	struct file *file;
+	u64 offset, len;
+	ssize_t n;
+
+	scoped_guard(rwsem_read, &vm->slots_sem) {
+		slot = find_slot(vm, gpa);
+		if (!slot)
+			return -EFAULT;
+		file = get_file(slot->file);
+		memory = slot->memory;
+		offset = slot->offset + gpa - slot->gpa;
+		len = min_t(u64, rest, slot->gpa + slot->size - gpa);
+	}
+	iov_iter_truncate(iter, len);
+	n = write ? wisp_memory_write(memory, offset, iter) :
+		    wisp_memory_read(memory, offset, iter);
+	iov_iter_reexpand(iter, rest - (n > 0 ? n : 0));
+	fput(file);
+	return n;
+}
+
+static ssize_t rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write)
+{
+	ssize_t total = 0, n;
+
+	while (iov_iter_count(iter)) {
+		n = rw_slot(vm, gpa + total, iter, write);
+		if (n <= 0)
+			return total ?: n;
+		total += n;
+		if (fatal_signal_pending(current))
+			break;
+	}
+	return total;
+}
+
+/**
+ * wisp_vm_read() - copy out of guest-physical memory
+ * @vm: the VM
+ * @gpa: where from
+ * @to: where to
+ *
+ * May sleep. Returns bytes copied up to the first address outside the slots,
+ * or -EFAULT where that is @gpa itself.
+ */
+ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to)
+{
+	return rw(vm, gpa, to, false);
+}
+
+/* The same the other way; also -ENOMEM, -EINTR. Slots' protections do not count. */
+ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
+{
+	return rw(vm, gpa, from, true);
+}
