@@ -9,6 +9,7 @@
  */
 #include "event.h"
 
+#include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
 #include "backend.h"
@@ -99,6 +100,12 @@ static void unblock_nmi(struct wisp_vcpu *vcpu)
 	}
 }
 
+static bool interruptible(const struct wisp_vcpu *vcpu)
+{
+	return vcpu->general.rflags & X86_EFLAGS_IF &&
+	       !vcpu->events.interrupt_shadow;
+}
+
 static void prepare_waiting(struct wisp_vcpu *vcpu)
 {
 	struct wisp_events *events = &vcpu->events;
@@ -113,7 +120,7 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 		events->nmi_pending = false;
 		events->nmi_blocked = true;
 		wisp_backend->set_nmi_window(vcpu, true);
-	} else if (events->interrupt.type && wisp_vcpu_interruptible(vcpu)) {
+	} else if (events->interrupt.type && interruptible(vcpu)) {
 		events->injected = events->interrupt;
 		events->interrupt.type = WISP_EVENT_NONE;
 		events->interrupt.vector = 0;

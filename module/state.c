@@ -28,6 +28,7 @@
 #define ATTR_P		0x0080
 #define ATTR_L		0x2000
 #define ATTR_DB		0x4000
+#define ATTR_G		0x8000
 #define ATTR_RESERVED	0x0f00
 
 #define CR0_ALLOWED                                                       \
@@ -170,10 +171,20 @@ static u32 check_control(const struct wisp_registers *regs)
 	return control->reserved ? FIELD(control.reserved) : 0;
 }
 
-static u32 check_segment(const struct wisp_segment *segment, u64 cr4)
+/* A limit counts bytes with G clear, whole pages with G set. */
+static bool limit_fits(const struct wisp_segment *segment)
 {
-	return segment->attributes & ATTR_RESERVED ||
-	       !wisp_gva_canonical(segment->base, cr4);
+	if (!(segment->attributes & ATTR_P))
+		return true;
+	if (segment->attributes & ATTR_G)
+		return (segment->limit & 0xfff) == 0xfff;
+	return segment->limit <= 0xfffff;
+}
+
+static bool segment_valid(const struct wisp_segment *segment, u64 cr4)
+{
+	return !(segment->attributes & ATTR_RESERVED) && limit_fits(segment) &&
+	       wisp_gva_canonical(segment->base, cr4);
 }
 
 static u32 check_segments(const struct wisp_registers *regs)
@@ -187,7 +198,7 @@ static u32 check_segments(const struct wisp_registers *regs)
 	/* Ten of one kind, one after the other. */
 	for (field = FIELD(segments.cs); field < FIELD(control);
 	     field += sizeof(*segment), segment++)
-		if (check_segment(segment, regs->control.cr4))
+		if (!segment_valid(segment, regs->control.cr4))
 			return field;
 	if (!(cs & ATTR_P) || !(cs & ATTR_S))
 		return FIELD(segments.cs);

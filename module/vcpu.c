@@ -341,12 +341,6 @@ static enum next deny(struct wisp_vcpu *vcpu)
 	return NEXT_ENTER;
 }
 
-static enum next exit_to_vmm(struct wisp_vcpu *vcpu, u32 reason)
-{
-	vcpu->exit.reason = reason;
-	return NEXT_EXIT;
-}
-
 static enum next exit_completable(struct wisp_vcpu *vcpu,
 				  enum wisp_completion completion)
 {
@@ -478,15 +472,23 @@ static enum next handle(struct wisp_vcpu *vcpu)
 
 /* ---- the run loop -------------------------------------------------------- */
 
+/* The run ends for a reason that is not the guest's. */
+static enum next end_run(struct wisp_vcpu *vcpu, u32 reason)
+{
+	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+	vcpu->exit.reason = reason;
+	return NEXT_EXIT;
+}
+
 /* Before each entry: does anything want the run, or the window, to end? */
 static enum next before_entry(struct wisp_vcpu *vcpu)
 {
 	if (unlikely(atomic_read(&vcpu->kicked))) {
 		atomic_set(&vcpu->kicked, 0);
-		return exit_to_vmm(vcpu, WISP_EXIT_KICKED);
+		return end_run(vcpu, WISP_EXIT_KICKED);
 	}
 	if (wisp_budget_used_up(vcpu))
-		return exit_to_vmm(vcpu, WISP_EXIT_BUDGET);
+		return end_run(vcpu, WISP_EXIT_BUDGET);
 	if (xfer_to_guest_mode_work_pending())
 		return NEXT_WINDOW;
 	return NEXT_ENTER;
@@ -522,8 +524,8 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 	local_irq_disable();
 	ret = wisp_hw_enter();
 	if (!ret) {
-		/* Pairs with the barriers of who kicks or revokes. */
 		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
+		/* Pairs with the barriers of who kicks or revokes. */
 		smp_mb();
 		wisp_host_enter(vcpu);
 		wisp_backend->window_enter(vcpu);
@@ -544,14 +546,12 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 
 static enum next handle_fault(struct wisp_vcpu *vcpu)
 {
-	switch (wisp_vm_fault(vcpu->vm, &vcpu->exit)) {
-	case 0:
+	int ret = wisp_vm_fault(vcpu->vm, &vcpu->exit);
+
+	if (!ret)
 		return NEXT_WINDOW;
-	case -ENOMEM:
-		return exit_to_vmm(vcpu, WISP_EXIT_NOMEM);
-	default:
-		return exit_to_vmm(vcpu, WISP_EXIT_MEMORY);
-	}
+	vcpu->exit.reason = ret == -ENOMEM ? WISP_EXIT_NOMEM : WISP_EXIT_MEMORY;
+	return NEXT_EXIT;
 }
 
 static int run_loop(struct wisp_vcpu *vcpu)
@@ -698,12 +698,20 @@ static int take_request(struct wisp_vcpu *vcpu, struct run_request *request)
 	return 0;
 }
 
+/* With what would be so once the VMM completes the instruction. */
+static bool ready(const struct wisp_vcpu *vcpu)
+{
+	return vcpu->general.rflags & X86_EFLAGS_IF &&
+	       !vcpu->events.injected.type &&
+	       (vcpu->completion || !vcpu->events.interrupt_shadow);
+}
+
 static void report(struct wisp_vcpu *vcpu, u32 want)
 {
 	struct wisp_exit *exit = &vcpu->exit;
 
 	exit->flags = 0;
-	if (wisp_vcpu_interruptible(vcpu))
+	if (ready(vcpu))
 		exit->flags |= WISP_EXIT_INTR_READY;
 	if (vcpu->events.interrupt.type)
 		exit->flags |= WISP_EXIT_INTR_PENDING;

@@ -93,10 +93,4 @@ int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 /* Go on behind the instruction that exited. */
 void wisp_vcpu_advance(struct wisp_vcpu *vcpu);
 
-static inline bool wisp_vcpu_interruptible(const struct wisp_vcpu *vcpu)
-{
-	return (vcpu->general.rflags & (1UL << 9)) &&
-	       !vcpu->events.interrupt_shadow && !vcpu->events.injected.type;
-}
-
 #endif

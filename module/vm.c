@@ -131,6 +131,7 @@ static void revoke(struct wisp_vm *vm)
 	int cpu;
 
 	atomic64_inc(&vm->slat.generation);
+	/* Pairs with the barrier in run_window(). */
 	smp_mb__after_atomic();
 	xa_for_each(&vm->vcpus, index, vcpu) {
 		cpu = READ_ONCE(vcpu->running_cpu);

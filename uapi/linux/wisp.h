@@ -357,7 +357,7 @@ struct wisp_general {
 /**
  * struct wisp_segment - a segment register with its hidden part
  * @base: linear address, canonical
- * @limit: bytes, as after scaling by G
+ * @limit: bytes - 1, as after scaling by G, and such that G could make it
  * @selector: visible part; not used for GDT and IDT
  * @attributes: descriptor bits 40-47 in bits 0-7 (type, S, DPL, P), bits 52-55
  *	in bits 12-15 (AVL, L, D/B, G); P clear: the segment is not usable. Not
@@ -566,7 +566,8 @@ enum wisp_exit_reason {
 };
 
 /* wisp_exit.flags */
-#define WISP_EXIT_INTR_READY	(1U << 0) /* an interrupt would go in at once */
+#define WISP_EXIT_INTR_READY	(1U << 0) /* an interrupt would go in at once, */
+					  /* with this exit completed if it can be */
 #define WISP_EXIT_INTR_PENDING	(1U << 1) /* an injected one still waits */
 
 /* wisp_exit.port.flags */
