@@ -292,7 +292,8 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 		break;
 	case 0xd:
 		if (subleaf < 2)
-			entry->ebx = xsave_size(vcpu->vm->cpuid, vcpu->xcr0);
+			entry->ebx = xsave_size(vcpu->vm->cpuid,
+						wisp_host_sync_xcr0(vcpu));
 		break;
 	}
 }

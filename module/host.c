@@ -103,6 +103,16 @@ void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0)
 	xcr0_write(xcr0);
 }
 
+/*
+ * The register is the truth: an emulator may let XSETBV pass without the exit
+ * that was asked for (QEMU's TCG does).
+ */
+u64 wisp_host_sync_xcr0(struct wisp_vcpu *vcpu)
+{
+	vcpu->xcr0 = xcr0_read();
+	return vcpu->xcr0;
+}
+
 static void enter_msrs(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
@@ -212,7 +222,7 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
 	leave_msrs(vcpu);
-	if (vcpu->xcr0 != host->xcr0)
+	if (wisp_host_sync_xcr0(vcpu) != host->xcr0)
 		xcr0_write(host->xcr0);
 	xsave(vcpu->fpu.xsave);
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)

@@ -35,5 +35,6 @@ void wisp_host_enter(struct wisp_vcpu *vcpu);
 void wisp_host_leave(struct wisp_vcpu *vcpu);
 void wisp_host_give_debug(struct wisp_vcpu *vcpu);
 void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0);
+u64 wisp_host_sync_xcr0(struct wisp_vcpu *vcpu);
 
 #endif
