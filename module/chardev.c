@@ -186,32 +186,28 @@ static ssize_t vm_write(struct kiocb *iocb, struct iov_iter *from)
 	return n;
 }
 
-/* A page of the vm fd is the shared page of the vCPU with that index. */
-static vm_fault_t vcpu_fault(struct vm_fault *vmf)
-{
-	struct wisp_vm *vm = vmf->vma->vm_private_data;
-	struct wisp_vcpu *vcpu = wisp_vm_find_vcpu(vm, vmf->pgoff);
-
-	if (!vcpu)
-		return VM_FAULT_SIGBUS;
-	vmf->page = virt_to_page(vcpu->page);
-	get_page(vmf->page);
-	return 0;
-}
-
-static const struct vm_operations_struct vcpu_vm_ops = {
-	.fault = vcpu_fault,
-};
-
+/*
+ * A page of the vm fd is the shared page of the vCPU with that index. They are
+ * few and there already, so that no fault is needed.
+ */
 static int vm_mmap_pages(struct file *file, struct vm_area_struct *vma)
 {
-	if (!(vma->vm_flags & VM_SHARED) ||
-	    vma->vm_pgoff + vma_pages(vma) > WISP_MAX_VCPUS)
+	struct wisp_vm *vm = file->private_data;
+	struct wisp_vcpu *vcpu;
+	unsigned long i;
+	int ret = 0;
+
+	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
-	vma->vm_ops = &vcpu_vm_ops;
-	vma->vm_private_data = file->private_data;
-	return 0;
+	for (i = 0; !ret && i < vma_pages(vma); i++) {
+		vcpu = wisp_vm_find_vcpu(vm, vma->vm_pgoff + i);
+		if (!vcpu)
+			return -EINVAL;
+		ret = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE,
+				     virt_to_page(vcpu->page));
+	}
+	return ret;
 }
 
 /* The slot that @arg describes, without its memory, or ERR_PTR. */

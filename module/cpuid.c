@@ -177,6 +177,7 @@ int wisp_cpuid_init(void)
 	entry->ecx = HYPERVISOR_NAME;
 	entry->edx = HYPERVISOR_NAME;
 	add_extended();
+	/* Of distinct entries: this sorts them. */
 	return wisp_cpuid_check(default_table);
 }
 

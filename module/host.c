@@ -28,6 +28,8 @@
 u64 wisp_host_xcr0;
 u32 wisp_host_xsave_size;
 
+static struct kmem_cache *fpu_cache;
+
 static u64 xcr0_read(void)
 {
 	u32 low, high;
@@ -75,14 +77,24 @@ void wisp_host_init(void)
 	}
 }
 
+int wisp_fpu_init(void)
+{
+	fpu_cache = kmem_cache_create("wisp_fpu", wisp_host_xsave_size, 64,
+				      0, NULL);
+	return fpu_cache ? 0 : -ENOMEM;
+}
+
+void wisp_fpu_exit(void)
+{
+	kmem_cache_destroy(fpu_cache);
+}
+
 /* In the initial configuration of each component, as FNINIT leaves it. */
 int wisp_fpu_alloc(struct wisp_fpu *fpu)
 {
 	struct xregs_state *image;
 
-	/* kmalloc() aligns a power of two to itself. */
-	BUILD_BUG_ON(WISP_XSAVE_SIZE > PAGE_SIZE);
-	image = kzalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+	image = kmem_cache_zalloc(fpu_cache, GFP_KERNEL_ACCOUNT);
 	if (!image)
 		return -ENOMEM;
 	image->i387.cwd = 0x37f;
@@ -93,7 +105,26 @@ int wisp_fpu_alloc(struct wisp_fpu *fpu)
 
 void wisp_fpu_free(struct wisp_fpu *fpu)
 {
-	kfree_sensitive(fpu->xsave);
+	if (fpu->xsave)
+		kmem_cache_free(fpu_cache, fpu->xsave);
+}
+
+void wisp_fpu_get(const struct wisp_fpu *fpu, void *image)
+{
+	memcpy(image, fpu->xsave, wisp_host_xsave_size);
+	memset(image + wisp_host_xsave_size, 0,
+	       WISP_XSAVE_SIZE - wisp_host_xsave_size);
+}
+
+/* @image may change meanwhile; what XRSTOR is particular about is in @head. */
+void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
+		  const struct wisp_xsave_head *head)
+{
+	struct xregs_state *own = fpu->xsave;
+
+	memcpy(own, image, wisp_host_xsave_size);
+	own->i387.mxcsr = head->mxcsr;
+	own->header = head->header;
 }
 
 /* The guest's XCR0 changes within its window. */

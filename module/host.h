@@ -9,10 +9,10 @@
 #include <linux/types.h>
 
 struct wisp_vcpu;
+struct wisp_xsave_head;
 
-/* Bytes of the standard-format XSAVE image that the driver keeps. */
 struct wisp_fpu {
-	void *xsave;		/* 64-byte aligned, WISP_XSAVE_SIZE */
+	void *xsave;	/* standard format, 64-byte aligned, wisp_host_xsave_size */
 };
 
 /* Host values, read at the window's start, never kept longer. */
@@ -28,8 +28,13 @@ extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */
 extern u32 wisp_host_xsave_size;
 
 void wisp_host_init(void);
+int wisp_fpu_init(void);
+void wisp_fpu_exit(void);
 int wisp_fpu_alloc(struct wisp_fpu *fpu);
 void wisp_fpu_free(struct wisp_fpu *fpu);
+void wisp_fpu_get(const struct wisp_fpu *fpu, void *image);
+void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
+		  const struct wisp_xsave_head *head);
 
 void wisp_host_enter(struct wisp_vcpu *vcpu);
 void wisp_host_leave(struct wisp_vcpu *vcpu);

@@ -51,9 +51,12 @@ static int __init wisp_init(void)
 		return ret;
 	wisp_host_init();
 	wisp_state_init();
-	ret = wisp_cpuid_init();
+	ret = wisp_fpu_init();
 	if (ret)
 		goto err_backend;
+	ret = wisp_cpuid_init();
+	if (ret)
+		goto err_fpu;
 	ret = wisp_memory_init();
 	if (ret)
 		goto err_cpuid;
@@ -73,6 +76,8 @@ err_memory:
 	wisp_memory_exit();
 err_cpuid:
 	wisp_cpuid_exit();
+err_fpu:
+	wisp_fpu_exit();
 err_backend:
 	wisp_backend->exit();
 	return ret;
@@ -84,6 +89,7 @@ static void __exit wisp_exit(void)
 	wisp_hw_exit();
 	wisp_memory_exit();
 	wisp_cpuid_exit();
+	wisp_fpu_exit();
 	wisp_backend->exit();
 }
 

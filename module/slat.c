@@ -178,13 +178,21 @@ void wisp_slat_free(struct list_head *freed)
 	}
 }
 
+/* Most tables are nearly empty: look at a cache line at a time. */
+static bool line_empty(const u64 *entry)
+{
+	return !(entry[0] | entry[1] | entry[2] | entry[3] | entry[4] |
+		 entry[5] | entry[6] | entry[7]);
+}
+
 static void free_level(struct wisp_slat *slat, u64 *table, unsigned int level)
 {
-	unsigned int i;
+	unsigned int i, j;
 
-	for (i = 0; level && i < ENTRIES; i++)
-		if (table[i] & slat->format->present)
-			free_level(slat, table_of(table[i]), level - 1);
+	for (i = 0; level && i < ENTRIES; i += 8)
+		for (j = i; !line_empty(&table[i]) && j < i + 8; j++)
+			if (table[j] & slat->format->present)
+				free_level(slat, table_of(table[j]), level - 1);
 	free_page((unsigned long)table);
 	if (level)
 		cond_resched();

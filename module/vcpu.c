@@ -121,7 +121,7 @@ static void get_state(struct wisp_vcpu *vcpu, u32 groups,
 	/* struct wisp_state begins as struct wisp_registers: see state.h. */
 	wisp_vcpu_get_registers(vcpu, groups, (struct wisp_registers *)state);
 	if (groups & WISP_STATE_FPU)
-		memcpy(state->xsave, vcpu->fpu.xsave, sizeof(state->xsave));
+		wisp_fpu_get(&vcpu->fpu, state->xsave);
 }
 
 /*
@@ -164,14 +164,9 @@ static void load_state(struct wisp_vcpu *vcpu, u32 groups,
 		       const struct wisp_state *state,
 		       const struct wisp_xsave_head *head)
 {
-	struct xregs_state *image = vcpu->fpu.xsave;
-
 	wisp_vcpu_set_registers(vcpu, groups, &vcpu->scratch);
-	if (groups & WISP_STATE_FPU) {
-		memcpy(image, state->xsave, sizeof(state->xsave));
-		image->i387.mxcsr = head->mxcsr;
-		image->header = head->header;
-	}
+	if (groups & WISP_STATE_FPU)
+		wisp_fpu_set(&vcpu->fpu, state->xsave, head);
 }
 
 /**

@@ -306,7 +306,8 @@ struct wisp_set_msr_policy {
  * @vcpu: its index, below max_vcpus; also its initial APIC id
  * @reserved: zero
  * @page_offset: out: give this to mmap() of the vm fd, with WISP_PAGE_SIZE and
- *	MAP_SHARED, for the vCPU's struct wisp_vcpu_page
+ *	MAP_SHARED, for the vCPU's struct wisp_vcpu_page; pages of vCPUs that
+ *	are not there cannot be mapped (EINVAL)
  *
  * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
  *
