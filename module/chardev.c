@@ -40,7 +40,8 @@
  * @number: the ioctl
  * @size: of the struct as this driver knows it
  * @min_size: of its first version
- * @returns_struct: copy it back, even on error
+ * @returns_struct: copy it back, even on error; a struct that cannot be written
+ *	fails the call before it has done anything
  * @handler: gets the struct, zero where the caller's was shorter
  */
 struct wisp_ioctl {
@@ -69,7 +70,7 @@ static long dispatch(struct file *file, const struct wisp_ioctl *table,
 		u32 flags;
 	} *head;
 	u64 arg[DIV_ROUND_UP(MAX_ARG_SIZE, 8)];
-	long ret, copied;
+	long ret;
 	u32 size;
 
 	while (call < table + count && call->number != number)
@@ -89,13 +90,13 @@ static long dispatch(struct file *file, const struct wisp_ioctl *table,
 	head->size = size;
 	if (head->flags)
 		return -EOPNOTSUPP;
+	size = min(size, call->size);
+	if (call->returns_struct && copy_to_user(user, arg, size))
+		return -EFAULT;
 
 	ret = call->handler(file, arg);
-	if (call->returns_struct) {
-		copied = copy_to_user(user, arg, min(size, call->size));
-		if (copied)
-			return -EFAULT;
-	}
+	if (call->returns_struct && copy_to_user(user, arg, size))
+		return -EFAULT;
 	return ret;
 }
 

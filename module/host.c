@@ -233,6 +233,9 @@ void wisp_host_enter(struct wisp_vcpu *vcpu)
 	if (vcpu->xcr0 != host->xcr0)
 		xcr0_write(vcpu->xcr0);
 	enter_msrs(vcpu);
+	/* A breakpoint of the host must not fire on the way into the guest. */
+	if (hw_breakpoint_active())
+		set_debugreg(0UL, 7);
 	if (vcpu->debug.dr7 & DR_GLOBAL_ENABLE_MASK ||
 	    vcpu->debug.dr7 & DR_LOCAL_ENABLE_MASK)
 		wisp_host_give_debug(vcpu);

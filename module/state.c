@@ -181,10 +181,15 @@ static bool limit_fits(const struct wisp_segment *segment)
 	return segment->limit <= 0xfffff;
 }
 
-static bool segment_valid(const struct wisp_segment *segment, u64 cr4)
+static u32 check_segment(const struct wisp_segment *segment, u32 field, u64 cr4)
 {
-	return !(segment->attributes & ATTR_RESERVED) && limit_fits(segment) &&
-	       wisp_gva_canonical(segment->base, cr4);
+	if (!wisp_gva_canonical(segment->base, cr4))
+		return field + offsetof(struct wisp_segment, base);
+	if (segment->attributes & ATTR_RESERVED)
+		return field + offsetof(struct wisp_segment, attributes);
+	if (!limit_fits(segment))
+		return field + offsetof(struct wisp_segment, limit);
+	return 0;
 }
 
 static u32 check_segments(const struct wisp_registers *regs)
@@ -193,24 +198,25 @@ static u32 check_segments(const struct wisp_registers *regs)
 	const struct wisp_segment *segment = &segments->cs;
 	bool longmode = regs->control.efer & EFER_LMA;
 	u16 cs = segments->cs.attributes, tr = segments->tr.attributes;
-	u32 field;
+	u32 field, refused;
 
 	/* Ten of one kind, one after the other. */
 	for (field = FIELD(segments.cs); field < FIELD(control);
-	     field += sizeof(*segment), segment++)
-		if (!segment_valid(segment, regs->control.cr4))
-			return field;
-	if (!(cs & ATTR_P) || !(cs & ATTR_S))
-		return FIELD(segments.cs);
-	if (longmode && cs & ATTR_L && cs & ATTR_DB)
-		return FIELD(segments.cs);
+	     field += sizeof(*segment), segment++) {
+		refused = check_segment(segment, field, regs->control.cr4);
+		if (refused)
+			return refused;
+	}
+	if (!(cs & ATTR_P) || !(cs & ATTR_S) ||
+	    (longmode && cs & ATTR_L && cs & ATTR_DB))
+		return FIELD(segments.cs.attributes);
 	/* A busy TSS, 16- or 32/64-bit: VMX takes nothing else. */
 	if (!(tr & ATTR_P) || tr & ATTR_S || (tr & ATTR_TYPE & ~8) != 3 ||
 	    (longmode && (tr & ATTR_TYPE) != 11))
-		return FIELD(segments.tr);
+		return FIELD(segments.tr.attributes);
 	if (segments->gdt.limit > 0xffff)
-		return FIELD(segments.gdt);
-	return segments->idt.limit > 0xffff ? FIELD(segments.idt) : 0;
+		return FIELD(segments.gdt.limit);
+	return segments->idt.limit > 0xffff ? FIELD(segments.idt.limit) : 0;
 }
 
 static u32 check_debug(const struct wisp_registers *regs)
@@ -316,6 +322,17 @@ static u32 check_events(const struct wisp_registers *regs)
 		return FIELD(events.interrupt_shadow);
 	return memchr_inv(events->reserved, 0, sizeof(events->reserved)) ?
 		       FIELD(events.reserved) : 0;
+}
+
+/* The errno of a refusal: an event's type may be unknown, the rest is wrong. */
+int wisp_state_errno(u32 field, const struct wisp_events *events)
+{
+	bool unknown = (field == FIELD(events.injected.type) &&
+			events->injected.type > WISP_EVENT_EXCEPTION) ||
+		       (field == FIELD(events.interrupt.type) &&
+			events->interrupt.type > WISP_EVENT_EXCEPTION);
+
+	return unknown ? -EOPNOTSUPP : -EINVAL;
 }
 
 /**

@@ -63,6 +63,8 @@ u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
 			   bool protected_mode);
 u32 wisp_state_check_xsave(const struct wisp_xsave_head *head);
 
+int wisp_state_errno(u32 field, const struct wisp_events *events);
+
 bool wisp_xcr0_valid(u64 xcr0);
 bool wisp_pat_valid(u64 pat);
 bool wisp_gva_canonical(u64 gva, u64 cr4);

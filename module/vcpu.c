@@ -194,23 +194,27 @@ int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
  * @state: kernel memory
  * @field: gets the WISP_FIELD() id of what is refused, or 0
  *
- * Takes all or nothing. Returns 0, -EBUSY (runs) or -EINVAL (@field).
+ * Takes all or nothing. Returns 0, -EBUSY (runs), -EINVAL or -EOPNOTSUPP (see
+ * @field).
  */
 int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 			const struct wisp_state *state, u32 *field)
 {
 	struct wisp_xsave_head head;
+	int ret = 0;
 
 	*field = 0;
 	if (!mutex_trylock(&vcpu->lock))
 		return -EBUSY;
 	*field = check_state(vcpu, groups, state, &head);
-	if (!*field) {
+	if (*field) {
+		ret = wisp_state_errno(*field, &vcpu->scratch.events);
+	} else {
 		load_state(vcpu, groups, state, &head);
 		vcpu->completion = WISP_COMPLETE_NOTHING;
 	}
 	mutex_unlock(&vcpu->lock);
-	return *field ? -EINVAL : 0;
+	return ret;
 }
 
 /* ---- creation ----------------------------------------------------------- */
@@ -596,12 +600,16 @@ struct run_request {
 	u32 complete;
 	u64 budget_ns;
 	u64 reply;
+	u64 reserved;			/* or-ed */
+	u64 reserved2;
 	struct wisp_event inject;
 };
 
 static void read_request(const struct wisp_vcpu_page *page,
 			 struct run_request *request)
 {
+	unsigned int i;
+
 	request->flags = READ_ONCE(page->flags);
 	request->want = READ_ONCE(page->want);
 	request->dirty = READ_ONCE(page->dirty);
@@ -609,6 +617,13 @@ static void read_request(const struct wisp_vcpu_page *page,
 	request->budget_ns = READ_ONCE(page->budget_ns);
 	request->reply = READ_ONCE(page->reply);
 	request->inject = page->inject;
+	request->reserved = 0;
+	request->reserved2 = 0;
+	for (i = 0; i < ARRAY_SIZE(page->reserved); i++)
+		request->reserved |= READ_ONCE(page->reserved[i]);
+	for (i = 0; i < ARRAY_SIZE(page->reserved2); i++)
+		request->reserved2 |= READ_ONCE(page->reserved2[i]);
+	/* From here on the copy counts. */
 	barrier();
 }
 
@@ -633,7 +648,8 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct run_request *reques
 	field = wisp_state_check_event(&request->inject, WISP_FIELD(inject),
 				       protected_mode);
 	if (field)
-		return refuse(vcpu, field, -EINVAL);
+		return refuse(vcpu, field, field == WISP_FIELD(inject.type) ?
+						   -EOPNOTSUPP : -EINVAL);
 	if (wisp_event_waiting(events, request->inject.type))
 		return refuse(vcpu, WISP_FIELD(inject), -EBUSY);
 	return 0;
@@ -650,6 +666,10 @@ static int check_request(struct wisp_vcpu *vcpu, const struct run_request *reque
 		return refuse(vcpu, WISP_FIELD(want), -EOPNOTSUPP);
 	if (request->dirty & ~WISP_STATE_ALL)
 		return refuse(vcpu, WISP_FIELD(dirty), -EOPNOTSUPP);
+	if (request->reserved)
+		return refuse(vcpu, WISP_FIELD(reserved), -EINVAL);
+	if (request->reserved2)
+		return refuse(vcpu, WISP_FIELD(reserved2), -EINVAL);
 	if (request->complete > 1 ||
 	    (request->complete && !vcpu->completion))
 		return refuse(vcpu, WISP_FIELD(complete), -EINVAL);
@@ -657,7 +677,9 @@ static int check_request(struct wisp_vcpu *vcpu, const struct run_request *reque
 		field = check_state(vcpu, request->dirty, &vcpu->page->state,
 				    head);
 		if (field)
-			return refuse(vcpu, field, -EINVAL);
+			return refuse(vcpu, field,
+				      wisp_state_errno(field,
+						       &vcpu->scratch.events));
 	}
 	return request->inject.type ? check_inject(vcpu, request) : 0;
 }

@@ -63,7 +63,9 @@ SYM_FUNC_START(svm_enter)
 	mov	R15(%rsi), %r15
 	mov	RSI(%rsi), %rsi
 
+	/* QEMU's TCG carries the shadow of STI into the guest: let it end. */
 	sti
+	nop
 	vmrun	%rax
 	cli
 
