@@ -496,6 +496,7 @@ static enum next before_entry(struct wisp_vcpu *vcpu)
 static enum next enter_guest(struct wisp_vcpu *vcpu)
 {
 	enum next next;
+	u64 dr6;
 
 	do {
 		next = before_entry(vcpu);
@@ -505,7 +506,12 @@ static enum next enter_guest(struct wisp_vcpu *vcpu)
 		wisp_ledger_expect(vcpu);
 		vcpu->slat_generation =
 			atomic64_read(&vcpu->vm->slat.generation);
+		dr6 = vcpu->debug.dr6;
 		wisp_backend->run(vcpu);
+		/* Without DR0-3 of its own a guest would see matches of others'. */
+		if (!vcpu->guest_has_dr)
+			vcpu->debug.dr6 = (vcpu->debug.dr6 & ~DR_TRAP_BITS) |
+					  (dr6 & DR_TRAP_BITS);
 		next = handle(vcpu);
 	} while (next == NEXT_ENTER);
 	return next;
