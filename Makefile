@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Wisp: driver, library and command. "make help" lists what can be made. All
+# that is built goes into build/ (or BUILD=, an absolute path).
+
+BUILD := $(CURDIR)/build
+PREFIX := /usr/local
+LAB := svm
+export BUILD LAB
+
+# The running kernel's headers, or else the newest ones installed.
+KDIR := $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(shell \
+	ls -d /lib/modules/*/build 2>/dev/null | sort -V | tail -n 1))
+KVER = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
+	$(KDIR)/include/generated/utsrelease.h)
+
+# One copy of the sources, as links, per kernel and kind of build.
+MODULE_DIR = $(BUILD)/module-$(KVER)$(if $(DEBUG),-debug)
+PLANTED_DIR = $(BUILD)/planted-$(KVER)
+KBUILD = $(MAKE) -C $(KDIR) $(if $(DEBUG),WISP_DEBUG=1)
+
+# What of the kernel's source is needed to test: nothing of it is in this tree.
+LINUX := $(BUILD)/linux
+LINUX_TARBALL = $(lastword $(sort $(wildcard /usr/src/linux-source-*.tar.xz)))
+LINUX_FILES := scripts/checkpatch.pl scripts/spelling.txt \
+	scripts/const_structs.checkpatch scripts/kernel-doc \
+	tools/testing/selftests/kselftest.h \
+	tools/testing/selftests/kselftest_harness.h \
+	tools/testing/selftests/lib.mk
+KSELFTEST := $(LINUX)/tools/testing/selftests
+USERSPACE = $(MAKE) -C userspace BUILD=$(BUILD)
+SELFTESTS = $(MAKE) -C selftests BUILD=$(BUILD) KSELFTEST=$(KSELFTEST)
+
+# The lab boots its own choice of kernel, which need not be KDIR's.
+FOR_LAB = KDIR=/lib/modules/$$(selftests/lab/kernel)/build
+
+.PHONY: all module userspace selftests planted install clean help \
+	check check-long demo demo-built shell bench lab
+
+all: module userspace
+
+help:
+	@echo 'all         module, library and command (the default)'
+	@echo 'module      wisp.ko for KDIR=$(KDIR); DEBUG=1: with the ledger'
+	@echo 'userspace   library and command'
+	@echo 'selftests   test programs'
+	@echo 'install     all of "all"; DESTDIR, PREFIX'
+	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=host: on this machine'
+	@echo 'check       all tests; CHECKS="static lab ...": some of them'
+	@echo 'check-long  tests that have no end of their own'
+	@echo 'bench       build/bench.json'
+	@echo 'shell       a shell in the lab, with wisp.ko loaded'
+	@echo 'clean       remove $(BUILD)'
+
+# $(call copy,FILES,FOLDER): links, without those whose source has gone
+copy = mkdir -p $(2) && find $(2) -xtype l -delete && cp -rsf $(1) $(2)
+
+module:
+	@test -d '$(KDIR)' || { echo 'no kernel headers (linux-headers-amd64)'; exit 1; }
+	@echo 'KDIR $(KDIR)$(if $(DEBUG), (debug))'
+	@$(call copy,$(addprefix $(CURDIR)/,Kbuild module uapi),$(MODULE_DIR))
+	+$(KBUILD) M=$(MODULE_DIR) modules
+
+planted:
+	@$(call copy,$(CURDIR)/selftests/lab/planted/.,$(PLANTED_DIR))
+	+$(KBUILD) M=$(PLANTED_DIR) modules
+
+userspace:
+	+$(USERSPACE)
+
+selftests: userspace $(LINUX)/stamp
+	+$(SELFTESTS)
+
+$(LINUX)/stamp: $(LINUX_TARBALL)
+	@test -n '$<' || { echo 'no kernel source (linux-source)'; exit 1; }
+	@echo 'unpacking from $<'
+	@mkdir -p $(LINUX)
+	tar -xJf $< -C $(LINUX) --strip-components=1 \
+		$(addprefix $(basename $(basename $(notdir $<)))/,$(LINUX_FILES))
+	@touch $@
+
+# ---- installation -----------------------------------------------------------
+
+# /dev/wisp is for the group that sysusers.d makes.
+LIBDIR := $(PREFIX)/lib
+INCLUDEDIR := $(PREFIX)/include
+install: all
+	install -D -m 644 $(MODULE_DIR)/wisp.ko \
+		$(DESTDIR)/lib/modules/$(KVER)/updates/wisp.ko
+	install -D -m 755 $(BUILD)/bin/wisp $(DESTDIR)$(PREFIX)/bin/wisp
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	cp -P $(BUILD)/lib/libwisp.* $(DESTDIR)$(LIBDIR)
+	printf '%s\n' 'Name: libwisp' 'Description: virtual machines by /dev/wisp' \
+		'Version: 0' 'Libs: -L$(LIBDIR) -lwisp' 'Libs.private: -lZydis' \
+		'Cflags: -I$(INCLUDEDIR)' \
+		>$(DESTDIR)$(LIBDIR)/pkgconfig/libwisp.pc
+	install -D -m 644 userspace/lib/wisp.h $(DESTDIR)$(INCLUDEDIR)/wisp.h
+	install -D -m 644 uapi/linux/wisp.h $(DESTDIR)$(INCLUDEDIR)/linux/wisp.h
+	install -d $(DESTDIR)/usr/lib/udev/rules.d $(DESTDIR)/usr/lib/sysusers.d
+	echo 'KERNEL=="wisp", GROUP="wisp", MODE="0660"' \
+		>$(DESTDIR)/usr/lib/udev/rules.d/60-wisp.rules
+	echo 'g wisp -' >$(DESTDIR)/usr/lib/sysusers.d/wisp.conf
+ifeq ($(DESTDIR),)
+	depmod $(KVER)
+	ldconfig
+	systemd-sysusers wisp.conf
+	-udevadm control --reload
+endif
+
+clean:
+	rm -rf $(BUILD)
+
+# ---- the lab ----------------------------------------------------------------
+
+lab:
+	+@$(MAKE) --no-print-directory module userspace $(FOR_LAB)
+
+shell: lab
+	@echo 'The lab: wisp.ko is loaded; "exit" powers off.'
+	selftests/lab/run --lab $(LAB) --interactive -- sh
+
+# Headers may only just have been installed: hence the second make.
+demo:
+	@echo 'demo: [1/4] packages'
+	@selftests/lab/packages demo
+	@echo 'demo: [2/4] build'
+	+@$(MAKE) --no-print-directory -s $(if $(filter host,$(LAB)),all,lab)
+	@selftests/lab/demo --lab $(LAB)
+
+bench: lab
+	+@$(MAKE) --no-print-directory selftests
+	selftests/lab/bench --lab $(LAB)
+
+# ---- the tests --------------------------------------------------------------
+
+check:
+	+@selftests/check $(CHECKS)
+
+check-long:
+	@echo 'check-long: nothing here yet'
