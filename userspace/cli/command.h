@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* The subcommands. Each returns the exit status. */
+#ifndef WISP_CLI_COMMAND_H
+#define WISP_CLI_COMMAND_H
+
+int command_info(int argc, char **argv);
+int command_run(int argc, char **argv);
+
+/* The command line is wrong: says so in one line and exits with 64. */
+__attribute__((format(printf, 1, 2), noreturn))
+void command_misused(const char *format, ...);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* The terminal: the guest's serial line on standard input and output. */
+#ifndef WISP_CLI_CONSOLE_H
+#define WISP_CLI_CONSOLE_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONSOLE_SIZE	4096
+
+/* What ended the console: a key, or the number of a signal. */
+#define CONSOLE_QUIT_KEY	(-1)
+
+struct console {
+	/* Constant after start. */
+	void (*wake)(void *opaque);	/* input came, or quit was asked for */
+	void *opaque;
+	int signal_fd;
+	int stop_fd;
+	bool is_terminal;
+	pthread_t thread;
+
+	/* Protected by @lock. */
+	pthread_mutex_t lock;
+	uint8_t input[CONSOLE_SIZE];
+	size_t first;
+	size_t count;
+
+	/* Owned by the reading thread. */
+	bool prefix;		/* Ctrl-A was the last byte */
+
+	/* Owned by the writing thread. */
+	uint8_t output[CONSOLE_SIZE];
+	size_t output_count;
+	bool is_broken;
+
+	atomic_int quit;	/* 0, CONSOLE_QUIT_KEY or a signal */
+};
+
+/*
+ * Before any thread: signals that end the program are kept for the console,
+ * and whatever kills it gives the terminal its modes back.
+ */
+void console_setup_signals(sigset_t *signals);
+
+/* Raw mode, and a thread that reads. Returns 0 or a negative errno. */
+int console_start(struct console *console, const sigset_t *signals,
+		  void (*wake)(void *opaque), void *opaque);
+void console_stop(struct console *console);
+
+/* Takes up to @size bytes that were typed; returns how many. */
+size_t console_read(struct console *console, uint8_t *data, size_t size);
+
+void console_put(struct console *console, uint8_t byte);
+void console_flush(struct console *console);
+
+/* Why to quit: 0 not at all, CONSOLE_QUIT_KEY or a signal. */
+int console_quit(const struct console *console);
+
+#endif

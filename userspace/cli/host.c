@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#include "host.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CPUID_1_ECX_VMX			(1U << 5)
+#define CPUID_80000001_ECX_SVM		(1U << 2)
+#define CPUID_8000000A_EDX_NP		(1U << 0)
+
+void host_cpu(struct host_cpu *cpu)
+{
+	unsigned int eax, ebx = 0, ecx = 0, edx = 0;
+
+	memset(cpu, 0, sizeof(*cpu));
+	__get_cpuid(0, &eax, &ebx, &ecx, &edx);
+	memcpy(cpu->vendor, &ebx, 4);
+	memcpy(cpu->vendor + 4, &edx, 4);
+	memcpy(cpu->vendor + 8, &ecx, 4);
+	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+		cpu->vmx = ecx & CPUID_1_ECX_VMX;
+	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
+		cpu->svm = ecx & CPUID_80000001_ECX_SVM;
+	if (cpu->svm && __get_cpuid(0x8000000a, &eax, &ebx, &ecx, &edx))
+		cpu->nested_paging = edx & CPUID_8000000A_EDX_NP;
+}
+
+uint64_t host_memory_size(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) *
+	       (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void missing_reason(char *text, size_t size)
+{
+	struct host_cpu cpu;
+
+	host_cpu(&cpu);
+	if (!cpu.svm && !cpu.vmx)
+		snprintf(text, size,
+			 "this CPU (%s) has neither SVM nor VMX: enable virtualization in the firmware or in the hypervisor above, or use another host",
+			 cpu.vendor);
+	else if (cpu.svm && !cpu.nested_paging)
+		snprintf(text, size,
+			 "this CPU has SVM without nested paging: use another host");
+	else
+		snprintf(text, size,
+			 "there is no /dev/wisp: load the driver with insmod wisp.ko; if that fails, dmesg says why");
+}
+
+void host_reason(int error, char *text, size_t size)
+{
+	switch (error) {
+	case -ENOENT:
+	case -ENXIO:
+	case -ENODEV:
+		missing_reason(text, size);
+		break;
+	case -EACCES:
+	case -EPERM:
+		snprintf(text, size,
+			 "no permission to open /dev/wisp: join its group (ls -l /dev/wisp) or be root");
+		break;
+	default:
+		snprintf(text, size,
+			 "/dev/wisp cannot be opened: %s: see dmesg",
+			 strerror(-error));
+		break;
+	}
+}

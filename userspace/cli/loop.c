@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+/* The run loop: devices between the runs, and what each exit asks for. */
+#include "machine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define RFLAGS_IF	(1U << 9)
+#define UD_VECTOR	6
+
+#define NS_PER_S	1000000000ULL
+
+/* A shorter budget would cost more than what it bounds. */
+#define BUDGET_MIN_NS	1000
+
+static void feed_uart(struct machine *machine)
+{
+	uint8_t data[UART_FIFO];
+	size_t n = uart_room(&machine->uart);
+
+	if (!n)
+		return;
+	n = console_read(machine->console, data, n);
+	for (size_t i = 0; i < n; i++)
+		uart_input(&machine->uart, data[i]);
+}
+
+static void update_devices(struct machine *machine, uint64_t now)
+{
+	pit_update(&machine->pit, now);
+	rtc_update(&machine->rtc, now);
+	feed_uart(machine);
+}
+
+static uint64_t next_deadline(const struct machine *machine, uint64_t now)
+{
+	uint64_t deadline = machine->deadline;
+	uint64_t pit = pit_deadline(&machine->pit);
+	uint64_t rtc = rtc_deadline(&machine->rtc, now);
+
+	if (deadline > pit)
+		deadline = pit;
+	return deadline > rtc ? rtc : deadline;
+}
+
+static void set_budget(struct machine *machine, uint64_t now)
+{
+	uint64_t deadline = next_deadline(machine, now);
+
+	if (deadline == UINT64_MAX)
+		machine->page->budget_ns = 0;
+	else if (deadline < now + BUDGET_MIN_NS)
+		machine->page->budget_ns = BUDGET_MIN_NS;
+	else
+		machine->page->budget_ns = deadline - now;
+}
+
+/* An interrupt goes in when the guest takes it at once: PIC rules hold. */
+static void deliver(struct machine *machine)
+{
+	struct wisp_vcpu_page *page = machine->page;
+
+	page->flags = 0;
+	if (!pic_raised(&machine->pic))
+		return;
+	if (!machine->accepts) {
+		page->flags = WISP_RUN_INTR_WINDOW;
+		return;
+	}
+	page->inject = (struct wisp_event){
+		.type = WISP_EVENT_INTERRUPT,
+		.vector = pic_acknowledge(&machine->pic),
+	};
+}
+
+static void check_ending(struct machine *machine, uint64_t now)
+{
+	int quit = console_quit(machine->console);
+
+	if (machine->power == POWER_OFF)
+		ending_set(machine->ending, ENDING_POWEROFF, "%s", "");
+	else if (machine->power == POWER_RESET)
+		ending_set(machine->ending, ENDING_RESET, "%s",
+			   "the guest rebooted");
+	else if (quit == CONSOLE_QUIT_KEY)
+		ending_set(machine->ending, ENDING_QUIT, "%s",
+			   "quit by Ctrl-A x");
+	else if (quit)
+		ending_set(machine->ending, ENDING_QUIT, "quit by signal %d (%s)",
+			   quit, strsignal(quit));
+	else if (now >= machine->deadline)
+		ending_set(machine->ending, ENDING_TIMEOUT, "%s",
+			   "the guest ran out of time: give a longer --timeout");
+}
+
+__attribute__((format(printf, 2, 3)))
+static void crash(struct machine *machine, const char *format, ...)
+{
+	struct ending *ending = machine->ending;
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	ending_set(ending, ENDING_CRASH, "the guest crashed: %s", text);
+	ending->exit = machine->page->exit;
+	ending->field = machine->page->field;
+	ending->has_state = !wisp_get_state(machine->vm, 0, WISP_ASSIST_WANT,
+					    &ending->state);
+}
+
+static void do_port(void *opaque, uint16_t port, int in, void *data,
+		    unsigned int size)
+{
+	struct machine *machine = opaque;
+	uint64_t now = machine_now();
+	uint32_t value = 0;
+
+	if (in) {
+		value = bus_in(&machine->bus, now, port, size);
+		memcpy(data, &value, size);
+	} else {
+		memcpy(&value, data, size);
+		bus_out(&machine->bus, now, port, size, value);
+	}
+}
+
+/* No device is there: as on a PC, ones. */
+static void do_memory(void *opaque, uint64_t gpa, int read, void *data,
+		      unsigned int size)
+{
+	if (read)
+		memset(data, 0xff, size);
+}
+
+static const char *access_name(uint32_t access)
+{
+	return access & WISP_PROT_WRITE ? "write" :
+	       access & WISP_PROT_EXEC ? "execute" : "read";
+}
+
+static struct wisp_io machine_io(struct machine *machine)
+{
+	return (struct wisp_io){
+		.port = do_port,
+		.memory = do_memory,
+		.opaque = machine,
+	};
+}
+
+static int get_registers(struct machine *machine)
+{
+	return wisp_get_state(machine->vm, 0, WISP_ASSIST_WANT,
+			      &machine->page->state);
+}
+
+static void handle_port(struct machine *machine)
+{
+	struct wisp_io io = machine_io(machine);
+	struct wisp_vcpu_page *page = machine->page;
+	uint16_t port = page->exit.port.port;
+	int ret = 0;
+
+	if (page->exit.port.flags & WISP_PORT_STRING)
+		ret = get_registers(machine);
+	if (!ret)
+		ret = wisp_assist_port(machine->vm, page, &io);
+	if (ret)
+		crash(machine, "an access to port 0x%x that cannot be completed (%s)",
+		      port, strerror(-ret));
+}
+
+static void handle_memory(struct machine *machine)
+{
+	struct wisp_io io = machine_io(machine);
+	struct wisp_vcpu_page *page = machine->page;
+	uint64_t gpa = page->exit.memory.gpa;
+	int ret = get_registers(machine);
+
+	if (!ret)
+		ret = wisp_assist_memory(machine->vm, page, &io);
+	if (ret)
+		crash(machine, "%s at 0x%" PRIx64 ", where no memory is, by an instruction that cannot be completed (%s)",
+		      access_name(page->exit.memory.access), gpa,
+		      strerror(-ret));
+}
+
+
+/* Sleeps to the next deadline, or till the console has something. */
+static void sleep_until(struct machine *machine, uint64_t deadline,
+			uint64_t now)
+{
+	struct pollfd fd = { .fd = machine->wake_fd, .events = POLLIN };
+	uint64_t ns = deadline > now ? deadline - now : 0;
+	struct timespec ts = {
+		.tv_sec = (time_t)(ns / NS_PER_S),
+		.tv_nsec = (long)(ns % NS_PER_S),
+	};
+	eventfd_t count;
+
+	console_flush(machine->console);
+	ppoll(&fd, 1, deadline == UINT64_MAX ? NULL : &ts, NULL);
+	if (fd.revents)
+		eventfd_read(machine->wake_fd, &count);
+}
+
+static void handle_halt(struct machine *machine)
+{
+	struct wisp_vcpu_page *page = machine->page;
+
+	if (!(page->exit.rflags & RFLAGS_IF)) {
+		ending_set(machine->ending, ENDING_HALT, "%s",
+			   "the guest halted with interrupts off");
+		return;
+	}
+	for (;;) {
+		uint64_t now = machine_now();
+
+		update_devices(machine, now);
+		check_ending(machine, now);
+		if (machine->ending->ended || pic_raised(&machine->pic))
+			break;
+		sleep_until(machine, next_deadline(machine, now), now);
+	}
+	page->complete = 1;
+	/* With the instruction done, no shadow is left. */
+	machine->accepts = true;
+}
+
+/* Nothing here takes hypercalls: as on a CPU that has no such instruction. */
+static void refuse_hypercall(struct machine *machine)
+{
+	machine->page->inject = (struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION,
+		.vector = UD_VECTOR,
+	};
+}
+
+static void handle_exit(struct machine *machine)
+{
+	const struct wisp_exit *exit = &machine->page->exit;
+
+	machine->accepts = (exit->flags & WISP_EXIT_INTR_READY) &&
+			   !(exit->flags & WISP_EXIT_INTR_PENDING);
+	switch (exit->reason) {
+	case WISP_EXIT_NONE:
+	case WISP_EXIT_KICKED:
+	case WISP_EXIT_INTR_WINDOW:
+		break;
+	case WISP_EXIT_BUDGET:
+		console_flush(machine->console);
+		break;
+	case WISP_EXIT_PORT:
+		handle_port(machine);
+		break;
+	case WISP_EXIT_MEMORY:
+		handle_memory(machine);
+		break;
+	case WISP_EXIT_HLT:
+		handle_halt(machine);
+		break;
+	case WISP_EXIT_HYPERCALL:
+		refuse_hypercall(machine);
+		break;
+	case WISP_EXIT_SHUTDOWN:
+		crash(machine, "triple fault at 0x%" PRIx64,
+		      (uint64_t)exit->rip);
+		break;
+	case WISP_EXIT_NOMEM:
+		ending_set(machine->ending, ENDING_ERROR, "%s",
+			   "the host has no memory left for the guest: free some, or give the guest less with --mem");
+		break;
+	default:
+		crash(machine, "exit %s at 0x%" PRIx64,
+		      wisp_exit_name(exit->reason), (uint64_t)exit->rip);
+		break;
+	}
+}
+
+static void run_failed(struct machine *machine, int error)
+{
+	if (error == -EINVAL || error == -EOPNOTSUPP)
+		crash(machine, "the driver refused %s",
+		      wisp_field_name(machine->page->field));
+	else
+		ending_set(machine->ending, ENDING_ERROR,
+			   "the guest cannot run on: %s: see the host's dmesg",
+			   strerror(-error));
+}
+
+void machine_run(struct machine *machine)
+{
+	uint64_t start = machine_now(), now = start;
+	struct ending *ending = machine->ending;
+
+	while (!ending->ended) {
+		int ret;
+
+		update_devices(machine, now);
+		/* An exception of ours goes first; it is delivered at once. */
+		if (!machine->page->inject.type)
+			deliver(machine);
+		set_budget(machine, now);
+		ret = wisp_run(machine->vm, 0);
+		ending->runs++;
+		if (ret && ret != -EINTR)
+			run_failed(machine, ret);
+		else
+			handle_exit(machine);
+		now = machine_now();
+		check_ending(machine, now);
+	}
+	console_flush(machine->console);
+	ending->duration_ns = machine_now() - start;
+}

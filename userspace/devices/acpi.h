@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ACPI: the fixed hardware of power management and the tables that name it.
+ * There is no MADT, so the guest keeps to the 8259A.
+ */
+#ifndef WISP_DEVICES_ACPI_H
+#define WISP_DEVICES_ACPI_H
+
+#include "bus.h"
+#include "pic.h"
+#include "power.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ACPI_IRQ		9
+#define ACPI_TABLES_GPA		0xe0000
+#define ACPI_TABLES_SIZE	0x1000
+
+struct acpi {
+	struct pic *pic;
+	enum power *power;
+	uint16_t pm1_status;
+	uint16_t pm1_enable;
+	uint16_t pm1_control;
+};
+
+void acpi_init(struct acpi *acpi, struct pic *pic, enum power *power);
+int acpi_attach(struct acpi *acpi, struct bus *bus);
+
+/*
+ * Fills @tables, ACPI_TABLES_SIZE bytes that go to ACPI_TABLES_GPA; the RSDP
+ * is at their beginning.
+ */
+void acpi_tables(uint8_t *tables);
+
+#endif

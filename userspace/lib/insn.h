@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* One guest instruction: its bytes, its operands and its memory. */
+#ifndef WISP_LIB_INSN_H
+#define WISP_LIB_INSN_H
+
+#include <Zydis/Zydis.h>
+#include <stdbool.h>
+#include <wisp.h>
+
+#define INSN_SIZE	15
+
+/* No page has this address. */
+#define INSN_NO_PAGE	UINT64_MAX
+
+/**
+ * struct insn - an instruction being assisted
+ * @vm: vm fd
+ * @state: the vCPU's registers
+ * @io: who answers outside the slots
+ * @bits: 16, 32 or 64: the mode of the code
+ * @device_page: gpa of the page that the exit is about, or INSN_NO_PAGE
+ * @in_slot: that page is in a slot, which may be read
+ * @touched: an operand lies in that page
+ * @fault_gva: address of the page fault, where a function returned -EAGAIN
+ * @fault_code: its error code
+ * @decoded: by Zydis
+ * @operands: of @decoded, the hidden ones too
+ */
+struct insn {
+	int vm;
+	struct wisp_state *state;
+	const struct wisp_io *io;
+	unsigned int bits;
+	uint64_t device_page;
+	bool in_slot;
+	bool touched;
+	uint64_t fault_gva;
+	uint32_t fault_code;
+	ZydisDecodedInstruction decoded;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+/**
+ * struct span - where an operand is in guest-physical memory
+ * @gpa: of each part; there are two where it crosses pages
+ * @size: bytes of each part; the second may be 0
+ */
+struct span {
+	uint64_t gpa[2];
+	unsigned int size[2];
+};
+
+/*
+ * Decodes what is at RIP, from @bytes if that is enough. Returns 0, -EFAULT or
+ * -EOPNOTSUPP.
+ */
+int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size);
+
+/* RIP goes behind the instruction. */
+void insn_advance(struct insn *insn);
+
+/* The register, as an array of 16 by its encoding. */
+__u64 *insn_general(struct insn *insn, unsigned int index);
+
+/* Encoding and width of a general register; -1 for another kind of register. */
+int insn_register_index(ZydisRegister reg, unsigned int *bits);
+
+/* Returns 0, or -EOPNOTSUPP for a register that is none of the general ones. */
+int insn_read_register(struct insn *insn, ZydisRegister reg, uint64_t *value);
+int insn_write_register(struct insn *insn, ZydisRegister reg, uint64_t value);
+
+/* The low @bits of a register, with the CPU's rule for the rest. */
+void insn_set_low(__u64 *reg, unsigned int bits, uint64_t value);
+
+/*
+ * Where a memory operand is, moved by @displacement bytes. Returns 0, -EAGAIN
+ * for a page fault, or -EFAULT where a page table lies outside the slots.
+ */
+int insn_locate(struct insn *insn, const ZydisDecodedOperand *operand,
+		int64_t displacement, unsigned int size, uint32_t access,
+		struct span *span);
+
+/* Neither can fail: what is in no slot is the device's. */
+uint64_t insn_read(struct insn *insn, const struct span *span);
+void insn_write(struct insn *insn, const struct span *span, uint64_t value);
+
+#endif

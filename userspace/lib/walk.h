@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The guest's page tables, for the library's own use. */
+#ifndef WISP_LIB_WALK_H
+#define WISP_LIB_WALK_H
+
+#include <stdbool.h>
+#include <wisp.h>
+
+/* Page-fault error code. */
+#define WALK_PRESENT	(1U << 0)
+#define WALK_WRITE	(1U << 1)
+#define WALK_USER	(1U << 2)
+#define WALK_RESERVED	(1U << 3)
+#define WALK_FETCH	(1U << 4)
+
+/**
+ * struct walk - an access to translate
+ * @vm: vm fd
+ * @control: the registers that say how
+ * @gva: linear address
+ * @access: one of WISP_PROT_*
+ * @user: made at CPL 3
+ * @no_smap: RFLAGS.AC is set, so that SMAP does not count
+ */
+struct walk {
+	int vm;
+	const struct wisp_control *control;
+	uint64_t gva;
+	uint32_t access;
+	bool user;
+	bool no_smap;
+};
+
+/*
+ * Returns 0 with @gpa; -EFAULT for a page fault with its @error_code; or
+ * -ENXIO where a table lies outside the slots.
+ */
+int walk_translate(const struct walk *walk, uint64_t *gpa,
+		   uint32_t *error_code);
+
+#endif

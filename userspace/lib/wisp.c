@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+/* One call per ioctl. */
+#include <wisp.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int call(int fd, unsigned long request, void *arg)
+{
+	int ret = ioctl(fd, request, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static int call_index(int fd, unsigned long request, uint32_t index)
+{
+	int ret = ioctl(fd, request, (unsigned long)index);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int wisp_open(void)
+{
+	int fd = open("/dev/wisp", O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int wisp_query(int sys, struct wisp_query *query)
+{
+	*query = (struct wisp_query){
+		.size = sizeof(*query),
+		.cpuid_count = query->cpuid_count,
+		.cpuid = query->cpuid,
+	};
+	return call(sys, WISP_QUERY, query);
+}
+
+int wisp_create_memory(int sys, uint64_t size)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.memory_size = size,
+	};
+
+	return call(sys, WISP_CREATE_MEMORY, &arg);
+}
+
+int wisp_create_vm(int sys)
+{
+	struct wisp_create_vm arg = { .size = sizeof(arg) };
+
+	return call(sys, WISP_CREATE_VM, &arg);
+}
+
+int wisp_set_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t size,
+		  int memory, uint64_t offset, uint32_t prot)
+{
+	struct wisp_set_slot arg = {
+		.size = sizeof(arg),
+		.slot = slot,
+		.memory = memory,
+		.gpa = gpa,
+		.slot_size = size,
+		.offset = offset,
+		.prot = prot,
+	};
+
+	/* To the driver an empty slot is a removal. */
+	return size ? call(vm, WISP_SET_SLOT, &arg) : -EINVAL;
+}
+
+int wisp_remove_slot(int vm, uint32_t slot)
+{
+	struct wisp_set_slot arg = { .size = sizeof(arg), .slot = slot };
+
+	return call(vm, WISP_SET_SLOT, &arg);
+}
+
+int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,
+		   uint32_t count)
+{
+	struct wisp_set_cpuid arg = {
+		.size = sizeof(arg),
+		.count = count,
+		.entries = (uintptr_t)entries,
+	};
+
+	return call(vm, WISP_SET_CPUID, &arg);
+}
+
+int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
+			uint32_t count)
+{
+	struct wisp_set_msr_policy arg = {
+		.size = sizeof(arg),
+		.count = count,
+		.ranges = (uintptr_t)ranges,
+	};
+
+	return call(vm, WISP_SET_MSR_POLICY, &arg);
+}
+
+int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)
+{
+	struct wisp_create_vcpu arg = { .size = sizeof(arg), .vcpu = vcpu };
+	int ret = call(vm, WISP_CREATE_VCPU, &arg);
+	void *hva;
+
+	if (ret < 0)
+		return ret;
+	hva = mmap(NULL, WISP_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vm,
+		   (off_t)arg.page_offset);
+	if (hva == MAP_FAILED)
+		return -errno;
+	*page = hva;
+	return 0;
+}
+
+int wisp_run(int vm, uint32_t vcpu)
+{
+	return call_index(vm, WISP_RUN, vcpu);
+}
+
+int wisp_kick(int vm, uint32_t vcpu)
+{
+	return call_index(vm, WISP_KICK, vcpu);
+}
+
+int wisp_get_state(int vm, uint32_t vcpu, uint32_t groups,
+		   struct wisp_state *state)
+{
+	struct wisp_vcpu_state arg = {
+		.size = sizeof(arg),
+		.vcpu = vcpu,
+		.groups = groups,
+		.state = (uintptr_t)state,
+	};
+
+	return call(vm, WISP_GET_STATE, &arg);
+}
+
+int wisp_set_state(int vm, uint32_t vcpu, uint32_t groups,
+		   const struct wisp_state *state, uint32_t *field)
+{
+	struct wisp_vcpu_state arg = {
+		.size = sizeof(arg),
+		.vcpu = vcpu,
+		.groups = groups,
+		.state = (uintptr_t)state,
+	};
+	int ret = call(vm, WISP_SET_STATE, &arg);
+
+	if (field)
+		*field = arg.field;
+	return ret;
+}
+
+int wisp_read(int vm, uint64_t gpa, void *data, size_t size)
+{
+	uint8_t *to = data;
+
+	while (size) {
+		ssize_t n = pread(vm, to, size, (off_t)gpa);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EFAULT;
+		to += n;
+		gpa += (uint64_t)n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int wisp_write(int vm, uint64_t gpa, const void *data, size_t size)
+{
+	const uint8_t *from = data;
+
+	while (size) {
+		ssize_t n = pwrite(vm, from, size, (off_t)gpa);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EFAULT;
+		from += n;
+		gpa += (uint64_t)n;
+		size -= (size_t)n;
+	}
+	return 0;
+}

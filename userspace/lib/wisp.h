@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libwisp: a thin library over /dev/wisp.
+ *
+ * The calls have the names of the ioctls in <linux/wisp.h>, which says what
+ * each does. Every function returns 0 or a count or an fd, or a negative errno.
+ * Nothing here is global and nothing allocates unless it says so; a function
+ * may be called from any thread, and on one vCPU by one thread at a time.
+ *
+ * Addresses say their space: gva is a guest's linear address, gpa a
+ * guest-physical one. Sizes are in bytes.
+ */
+#ifndef WISP_H
+#define WISP_H
+
+#include <linux/wisp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One call per ioctl. */
+
+/**
+ * wisp_open() - open /dev/wisp
+ *
+ * Return: the system fd (O_CLOEXEC), or -ENOENT (the driver is not loaded),
+ * -EACCES (no permission) or what else open(2) gives.
+ */
+int wisp_open(void);
+
+/**
+ * wisp_query() - what this host can do
+ * @sys: system fd
+ * @query: filled in; on input only @query->cpuid (a pointer to struct
+ *	wisp_cpuid_entry, or 0) and @query->cpuid_count (room there, in entries)
+ *	are looked at
+ *
+ * Return: 0, or -EBADF, -EFAULT (@query->cpuid), -ENOTTY.
+ */
+int wisp_query(int sys, struct wisp_query *query);
+
+/**
+ * wisp_create_memory() - a memory object that reads as zero
+ * @sys: system fd
+ * @size: bytes, a multiple of WISP_PAGE_SIZE, up to wisp_query.max_memory_size
+ *
+ * Return: the memory fd (O_CLOEXEC), or -EINVAL (@size), -EMFILE, -ENFILE,
+ * -ENOMEM.
+ */
+int wisp_create_memory(int sys, uint64_t size);
+
+/**
+ * wisp_create_vm() - a virtual machine without memory and vCPUs
+ * @sys: system fd
+ *
+ * Return: the vm fd (O_CLOEXEC), or -EBUSY (another hypervisor holds the
+ * hardware), -EMFILE, -ENFILE, -ENOMEM.
+ */
+int wisp_create_vm(int sys);
+
+/**
+ * wisp_set_slot() - map a memory object into a VM
+ * @vm: vm fd
+ * @slot: number, below wisp_query.max_slots; one in use is replaced
+ * @gpa: where the guest sees it, a multiple of WISP_PAGE_SIZE
+ * @size: bytes, a multiple of WISP_PAGE_SIZE, not 0
+ * @memory: memory fd
+ * @offset: where in the memory object, a multiple of WISP_PAGE_SIZE
+ * @prot: WISP_PROT_READ, with or without WISP_PROT_WRITE and WISP_PROT_EXEC
+ *
+ * Return: 0, or -EBADF, -EEXIST (overlaps another slot), -EINVAL (a number, an
+ * alignment, a range), -ENOMEM, -EOPNOTSUPP (@prot).
+ */
+int wisp_set_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t size,
+		  int memory, uint64_t offset, uint32_t prot);
+
+/**
+ * wisp_remove_slot() - unmap what is in a slot
+ * @vm: vm fd
+ * @slot: number
+ *
+ * Return: 0, or -EINVAL (@slot too high), -ENOENT (nothing there).
+ */
+int wisp_remove_slot(int vm, uint32_t slot);
+
+/**
+ * wisp_set_cpuid() - replace a VM's CPUID table
+ * @vm: vm fd
+ * @entries: the table
+ * @count: entries in it, up to WISP_MAX_CPUID
+ *
+ * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EINVAL (two
+ * entries for one leaf), -ENOMEM.
+ */
+int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,
+		   uint32_t count);
+
+/**
+ * wisp_set_msr_policy() - replace a VM's MSR policy
+ * @vm: vm fd
+ * @ranges: rules, ascending and disjoint
+ * @count: how many, up to WISP_MAX_MSR_RANGES
+ *
+ * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EINVAL (order),
+ * -ENOMEM, -EOPNOTSUPP (unknown action).
+ */
+int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
+			uint32_t count);
+
+/**
+ * wisp_create_vcpu() - add a vCPU and map its shared page
+ * @vm: vm fd
+ * @vcpu: index, below wisp_query.max_vcpus
+ * @page: gets the mapping, of WISP_PAGE_SIZE bytes; munmap() gives it back
+ *
+ * If the mapping fails the vCPU exists all the same.
+ *
+ * Return: 0, or -EEXIST, -EINVAL (@vcpu), -ENOMEM, or what mmap(2) gives.
+ */
+int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
+
+/**
+ * wisp_run() - run a vCPU until it exits
+ * @vm: vm fd
+ * @vcpu: index
+ *
+ * Return: 0 with the exit in the shared page, or -EINTR (a signal is pending),
+ * -EBUSY (it runs already; another hypervisor holds the hardware; or an earlier
+ * interrupt still waits), -EINVAL (page->field says what), -ENOENT,
+ * -EOPNOTSUPP.
+ */
+int wisp_run(int vm, uint32_t vcpu);
+
+/**
+ * wisp_kick() - end the run of a vCPU, or its next one
+ * @vm: vm fd
+ * @vcpu: index
+ *
+ * Return: 0, or -ENOENT.
+ */
+int wisp_kick(int vm, uint32_t vcpu);
+
+/**
+ * wisp_get_state() - read a vCPU's registers
+ * @vm: vm fd
+ * @vcpu: index
+ * @groups: WISP_STATE_*
+ * @state: gets the groups named; the rest of it is left alone
+ *
+ * Return: 0, or -EBUSY (it runs), -EFAULT, -ENOENT, -EOPNOTSUPP (@groups).
+ */
+int wisp_get_state(int vm, uint32_t vcpu, uint32_t groups,
+		   struct wisp_state *state);
+
+/**
+ * wisp_set_state() - write a vCPU's registers: all groups named, or none
+ * @vm: vm fd
+ * @vcpu: index
+ * @groups: WISP_STATE_*
+ * @state: the groups named are read from it
+ * @field: NULL, or gets the WISP_FIELD() id of what was refused, else 0
+ *
+ * Return: 0, or -EBUSY (it runs), -EFAULT, -EINVAL (@field), -ENOENT,
+ * -EOPNOTSUPP (@groups).
+ */
+int wisp_set_state(int vm, uint32_t vcpu, uint32_t groups,
+		   const struct wisp_state *state, uint32_t *field);
+
+/**
+ * wisp_read() - copy from guest-physical memory
+ * @vm: vm fd
+ * @gpa: from where
+ * @data: to where
+ * @size: bytes
+ *
+ * Return: 0 when all of it was read; -EFAULT where a part lies outside the
+ * slots (the beginning may have been copied), or what pread(2) gives.
+ */
+int wisp_read(int vm, uint64_t gpa, void *data, size_t size);
+
+/**
+ * wisp_write() - copy to guest-physical memory
+ * @vm: vm fd
+ * @gpa: to where
+ * @data: from where
+ * @size: bytes
+ *
+ * Return: 0 when all of it was written; -EFAULT where a part lies outside the
+ * slots (the beginning may have been written), or what pwrite(2) gives.
+ */
+int wisp_write(int vm, uint64_t gpa, const void *data, size_t size);
+
+/* Names for people: never NULL, never to be freed. */
+
+/**
+ * wisp_exit_name() - name of an exit
+ * @reason: enum wisp_exit_reason
+ *
+ * Return: a word such as "port", or "unknown".
+ */
+const char *wisp_exit_name(uint32_t reason);
+
+/**
+ * wisp_field_name() - name of a member of the shared page
+ * @field: WISP_FIELD() id
+ *
+ * Return: a path such as "state.control.cr0"; "none" for 0, else "unknown".
+ */
+const char *wisp_field_name(uint32_t field);
+
+/**
+ * wisp_backend_name() - name of the hardware behind the driver
+ * @backend: enum wisp_backend_id
+ *
+ * Return: "svm", "vmx" or "unknown".
+ */
+const char *wisp_backend_name(uint32_t backend);
+
+/**
+ * wisp_translate() - walk the guest's own page tables
+ * @vm: vm fd, for the tables are in the guest's memory
+ * @state: the control group of it is used
+ * @gva: linear address (segment base added)
+ * @access: one of WISP_PROT_READ, WISP_PROT_WRITE, WISP_PROT_EXEC
+ * @user: not 0: the access is made at CPL 3
+ * @gpa: gets the address; not written on error
+ *
+ * Knows no paging, 32-bit, PAE, 4 and 5 levels; P, R/W with CR0.WP, U/S, NX,
+ * SMEP and reserved bits. SMAP and protection keys are not looked at. Sets no
+ * accessed or dirty bits.
+ *
+ * Return: 0; -EFAULT where the guest would take a page fault or a table lies
+ * outside the slots; -EINVAL (@access).
+ */
+int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
+		   uint32_t access, int user, uint64_t *gpa);
+
+/*
+ * Assists: complete, in the shared page, what the driver leaves to the VMM.
+ * They need the general, segments and control groups in page->state: ask for
+ * WISP_ASSIST_WANT in page->want, or get them after such an exit with
+ * wisp_get_state(). They set page->dirty, so that the next run goes on behind
+ * the instruction, or with the next element of a REP that was not done whole.
+ *
+ * An operand in RAM whose page is not there puts a #PF into page->inject; that
+ * is a success, too: run again.
+ *
+ * Limits: no single step (RFLAGS.TF) is reported behind the instruction; of two
+ * memory operands the one that did not exit is not checked against its
+ * segment's limit, nor, where it is written, against its slot's protection.
+ */
+#define WISP_ASSIST_WANT                                           \
+	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
+
+/**
+ * struct wisp_io - what an assist calls for each access to a device
+ * @port: @in: fill @size bytes (1, 2, 4) at @data, else take them; may be NULL
+ *	where only wisp_assist_memory() is used
+ * @memory: @read: fill @size bytes (1, 2, 4, 8) at @data, else take them; may
+ *	be NULL where only wisp_assist_port() is used. An operand that crosses
+ *	pages comes in parts
+ * @opaque: handed to both
+ */
+struct wisp_io {
+	void (*port)(void *opaque, uint16_t port, int in, void *data,
+		     unsigned int size);
+	void (*memory)(void *opaque, uint64_t gpa, int read, void *data,
+		       unsigned int size);
+	void *opaque;
+};
+
+/**
+ * wisp_assist_port() - complete WISP_EXIT_PORT, string forms too
+ * @vm: vm fd
+ * @page: shared page with the exit; registers are needed for string forms only
+ * @io: who answers
+ *
+ * A REP is done in parts of up to 1024 elements.
+ *
+ * Return: 0, or -EINVAL (not such an exit), -EOPNOTSUPP (the instruction at RIP
+ * is not the one that exited), -EFAULT (it cannot be read).
+ */
+int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
+		     const struct wisp_io *io);
+
+/**
+ * wisp_assist_memory() - complete WISP_EXIT_MEMORY
+ * @vm: vm fd
+ * @page: shared page with the exit and the registers
+ * @io: who answers for the addresses outside the slots and for those against a
+ *	slot's protection
+ *
+ * Knows MOV, MOVZX, MOVSX, MOVSXD, MOVS, STOS, LODS, CMPS, SCAS, AND, OR, XOR,
+ * ADD, ADC, SUB, SBB, CMP, TEST, INC, DEC, NEG, NOT, XCHG, BT, BTS, BTR, BTC.
+ *
+ * Return: 0, or -EINVAL (not such an exit), -EOPNOTSUPP (an instruction it does
+ * not know; or one that does not touch the exit's address: the CPU's own access
+ * while it walked tables or delivered an event), -EFAULT (the instruction
+ * cannot be read).
+ */
+int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
+		       const struct wisp_io *io);
+
+/**
+ * struct wisp_linux_boot - a Linux kernel to boot
+ * @kernel: the bzImage
+ * @kernel_size: bytes
+ * @initrd: NULL: none
+ * @initrd_size: bytes
+ * @cmdline: the kernel's command line; NULL: empty
+ * @memory_size: bytes of RAM in slots: from 0, at most WISP_RAM_LOW_MAX; the
+ *	rest from WISP_RAM_HIGH_START
+ * @acpi_rsdp: gpa of the ACPI RSDP, or 0. 0xe0000-0xfffff is reserved for such
+ *	tables and is not RAM to the guest
+ * @error: gets one line that says what is wrong and what to do; may be NULL
+ * @error_size: room at @error
+ */
+struct wisp_linux_boot {
+	const void *kernel;
+	size_t kernel_size;
+	const void *initrd;
+	size_t initrd_size;
+	const char *cmdline;
+	uint64_t memory_size;
+	uint64_t acpi_rsdp;
+	char *error;
+	size_t error_size;
+};
+
+/**
+ * wisp_boot_linux() - load a kernel and point a vCPU at its 64-bit entry
+ * @vm: vm fd, with the RAM in its slots
+ * @page: shared page of the vCPU; gets state.general, .segments and .control,
+ *	and they are marked in page->dirty
+ * @boot: what to load
+ *
+ * "The Linux/x86 Boot Protocol" of the kernel's documentation, version 2.12 or
+ * newer. Everything is checked before anything is written.
+ *
+ * Return: 0, or with @boot->error: -ENOEXEC (no such kernel), -E2BIG (the
+ * command line is too long), -ENOMEM (the RAM is too small), or what
+ * wisp_write() gives.
+ */
+int wisp_boot_linux(int vm, struct wisp_vcpu_page *page,
+		    const struct wisp_linux_boot *boot);
+
+/* RAM as Linux expects it on a PC: below and above the hole under 4 GiB. */
+#define WISP_RAM_LOW_MAX	0xc0000000ULL
+#define WISP_RAM_HIGH_START	0x100000000ULL
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* WISP_H */
