@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boots a stock kernel with wisp.ko inside an emulator and judges the boot.
+
+One Boot is one start of the emulator. The kernel's log is the first serial
+port, the programs' terminal is the second. What goes in and what comes out is
+kept in build/lab/<name>/ where the boot was red.
+"""
+
+import glob
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+TREE = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.environ.get("BUILD") or os.path.join(TREE, "build")
+
+# The lab's own exit statuses; anything else is the command's.
+TIMEOUT, RED = 124, 125
+
+# Any of these in the kernel's log, once wisp.ko is about to be loaded, is red.
+SPLAT = re.compile("|".join([
+    r"WARNING:", r"BUG:", r"BUG at", r"Oops", r"Kernel panic", r"Call Trace:",
+    r"general protection fault", r"invalid opcode:", r"unchecked MSR",
+    r"soft lockup", r"hard LOCKUP", r"blocked for more than",
+    r"rcu.*(stall|starved)", r"INFO: (task|possible|suspicious|trying)",
+    r"possible (recursive|circular|irq)", r"scheduling while atomic",
+    r"refcount_t:", r"list_(add|del) corruption", r"(UB|KA|KC|KM)SAN:",
+    r"kmemleak:", r"ODEBUG:", r"bad page", r"Bad page", r"stack-protector",
+    r"messages dropped", r"Objects remaining in", r"still has objects",
+]))
+LOADING = "lab: loading"
+DONE = "lab: done"
+BEGIN = re.compile(rb"# lab: begin\r?\n")
+END = re.compile(rb"# lab: end (\d+)\r?\n")
+
+
+class LabError(Exception):
+    """The lab cannot be built or started."""
+
+
+def version_key(path):
+    return [int(n) for n in re.findall(r"\d+", path)]
+
+
+def stock_kernels():
+    """Installed kernels that a module can be built for, oldest first.
+
+    Cloud kernels are left out: they lack hardware that a host has.
+    """
+    found = []
+    for image in glob.glob("/boot/vmlinuz-*"):
+        version = image[len("/boot/vmlinuz-"):]
+        if "-cloud-" not in version and os.path.isdir(f"/lib/modules/{version}/build"):
+            found.append(version)
+    return sorted(found, key=version_key)
+
+
+def newest_kernel():
+    kernels = stock_kernels()
+    if not kernels:
+        raise LabError("no kernel in /boot with headers in /lib/modules/*/build "
+                       "(Debian: linux-image-amd64, linux-headers-amd64)")
+    return kernels[-1]
+
+
+# ---- initramfs --------------------------------------------------------------
+
+class Cpio:
+    """An initramfs in the making ("newc" format, uncompressed)."""
+
+    def __init__(self):
+        self.names = set()
+        self.data = bytearray()
+
+    def _add(self, name, mode, content=b"", rdev=(0, 0)):
+        name = name.strip("/")
+        parent = os.path.dirname(name)
+        if parent:
+            self.dir(parent)
+        if name in self.names:
+            return
+        self.names.add(name)
+        raw = name.encode() + b"\0"
+        fields = (len(self.names), mode, 0, 0, 1, 0, len(content), 0, 0, *rdev,
+                  len(raw), 0)
+        self.data += b"070701" + b"".join(b"%08x" % f for f in fields) + raw
+        self.data += bytes(-len(self.data) % 4) + content
+        self.data += bytes(-len(self.data) % 4)
+
+    def dir(self, name):
+        if name.strip("/") not in self.names:
+            self._add(name, stat.S_IFDIR | 0o755)
+
+    def text(self, name, content, mode=0o644):
+        self._add(name, stat.S_IFREG | mode, content.encode())
+
+    def link(self, name, target):
+        self._add(name, stat.S_IFLNK | 0o777, target.encode())
+
+    def node(self, name, major, minor):
+        self._add(name, stat.S_IFCHR | 0o600, rdev=(major, minor))
+
+    def file(self, host, name):
+        """A file, with the shared libraries that it needs."""
+        with open(host, "rb") as f:
+            content = f.read()
+        mode = 0o755 if os.access(host, os.X_OK) else 0o644
+        self._add(name, stat.S_IFREG | mode, content)
+        if content[:4] == b"\x7fELF" and content[16] in (2, 3):
+            for library in shared_libraries(host):
+                inside = library.startswith(BUILD + "/")
+                self.file(library, "/lib/" + os.path.basename(library) if inside
+                          else library)
+
+    def tree(self, host, name):
+        """A folder, without what a build left there on the way."""
+        for folder, folders, files in os.walk(host):
+            folders[:] = [f for f in folders if f != "obj"]
+            for f in files:
+                path = os.path.join(folder, f)
+                self.file(path, os.path.join(name, os.path.relpath(path, host)))
+
+    def write(self, path):
+        self._add("TRAILER!!!", 0)
+        with open(path, "wb") as f:
+            f.write(self.data)
+
+
+def shared_libraries(path):
+    env = dict(os.environ, LD_LIBRARY_PATH=BUILD + "/lib")
+    out = subprocess.run(["ldd", path], env=env, text=True, capture_output=True)
+    if "not found" in out.stdout:
+        raise LabError(f"{path}: {out.stdout.strip()}")
+    return re.findall(r"(/\S+) \(0x", out.stdout)
+
+
+def busybox():
+    path = shutil.which("busybox")
+    if not path or shared_libraries(path):
+        raise LabError("no static busybox (Debian: busybox-static)")
+    return path
+
+
+def guest_initramfs(path):
+    """What guests of the lab boot: busybox and a shell on the console."""
+    cpio = Cpio()
+    cpio.node("/dev/console", 5, 1)
+    cpio.file(busybox(), "/bin/busybox")
+    cpio.file(HERE + "/guest-init", "/init")
+    cpio.write(path)
+
+
+# ---- emulators --------------------------------------------------------------
+
+def qemu_svm(boot):
+    """AMD SVM with nested paging, by QEMU's TCG."""
+    cpu, accel = "EPYC,+svm,+npt", ["-accel", "tcg,thread=multi"]
+    if boot.icount:
+        # The TSC then counts instructions: the same cost on every run.
+        cpu += ",+invtsc"
+        accel = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
+    return ["qemu-system-x86_64", "-M", "q35", *accel, "-cpu", cpu,
+            "-smp", str(1 if boot.icount else boot.smp), "-m", str(boot.mem),
+            "-nic", "none", "-display", "none", "-monitor", "none",
+            "-no-reboot", "-serial", "file:" + boot.path("console.log"),
+            "-chardev", "stdio,id=terminal,signal=off",
+            "-serial", "chardev:terminal",
+            "-kernel", boot.image, "-initrd", boot.path("initramfs.cpio"),
+            "-append", boot.cmdline]
+
+
+LABS = {"svm": qemu_svm}
+
+
+# ---- one boot ---------------------------------------------------------------
+
+class Boot:
+    """Set up by keywords, then start(), then finish().
+
+    commands: shell command lines, run one after the other in the lab
+    files: pairs (path here, path in the lab)
+    module: a path to a wisp.ko, None for the one built for the lab's kernel,
+        False to load none
+    """
+
+    def __init__(self, commands, lab="svm", name=None, smp=2, mem=1024,
+                 timeout=120, icount=False, kernel=None, append="", files=(),
+                 module=None, debug=False, insmod_args="", interactive=False):
+        if lab not in LABS:
+            raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
+        self.lab, self.smp, self.mem, self.icount = lab, smp, mem, icount
+        self.timeout, self.interactive = timeout, interactive
+        self.commands, self.red = list(commands), []
+        self.kernel = kernel or newest_kernel()
+        self.image = "/boot/vmlinuz-" + self.kernel
+        if module is None:
+            module = "%s/module-%s%s/wisp.ko" % (BUILD, self.kernel,
+                                                 "-debug" if debug else "")
+            if not os.path.exists(module):
+                raise LabError(f"{module} is not built (make module"
+                               f" KDIR=/lib/modules/{self.kernel}/build"
+                               f"{' DEBUG=1' if debug else ''})")
+        # quiet, or the serial console is half of the boot; warnings still show.
+        self.cmdline = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
+                        " printk.devkmsg=on " + append).strip()
+        os.makedirs(BUILD + "/lab", exist_ok=True)
+        self.dir = tempfile.mkdtemp(prefix=(name or "boot") + ".",
+                                    dir=BUILD + "/lab")
+        self._make_initramfs(module, insmod_args, files)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def _make_initramfs(self, module, insmod_args, files):
+        cpio = Cpio()
+        cpio.node("/dev/console", 5, 1)
+        cpio.file(busybox(), "/bin/busybox")
+        cpio.file(HERE + "/init", "/init")
+        cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
+                  "nobody:x:65534:65534::/:/bin/sh\n")
+        cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+        config = {"interactive": int(self.interactive), "insmod": int(bool(module)),
+                  "insmod_args": insmod_args}
+        cpio.text("/lab/config", "".join(f"{k}={shlex.quote(str(v))}\n"
+                                         for k, v in config.items()))
+        if any("\n" in c for c in self.commands):
+            raise LabError("a command of the lab is one line")
+        cpio.text("/lab/commands", "".join(c + "\n" for c in self.commands))
+        if module:
+            stripped = self.path("wisp.ko")
+            subprocess.run(["strip", "-g", "-o", stripped, module], check=True)
+            cpio.file(stripped, "/wisp.ko")
+        for host, name in files:
+            (cpio.tree if os.path.isdir(host) else cpio.file)(host, name)
+        for host, name in ((BUILD + "/bin", "/bin"),
+                           (BUILD + "/selftests", "/selftests"),
+                           (TREE + "/selftests/cli", "/selftests/cli")):
+            cpio.tree(host, name)
+        # What a guest needs, for those who start one.
+        cpio.file(self.image, "/boot/vmlinuz")
+        guest_initramfs(self.path("guest.cpio"))
+        cpio.file(self.path("guest.cpio"), "/guest.cpio")
+        cpio.write(self.path("initramfs.cpio"))
+
+    def start(self):
+        argv = LABS[self.lab](self)
+        if shutil.which(argv[0]) is None:
+            raise LabError(f"{argv[0]} is not installed")
+        if not self.interactive:
+            # Outlives us if we are killed, and still ends the emulator.
+            argv = ["timeout", "-k", "5", str(self.timeout), *argv]
+        pipe = None if self.interactive else subprocess.PIPE
+        with open(self.path("emulator.log"), "wb") as errors:
+            self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe,
+                                            stderr=errors, bufsize=0)
+        return self
+
+    def finish(self, show=None):
+        """Waits for the end; show(bytes) gets the terminal as it comes."""
+        output = bytearray()
+        try:
+            if not self.interactive:
+                while chunk := self.process.stdout.read(65536):
+                    output += chunk
+                    if show:
+                        show(chunk)
+            self.process.wait()
+        finally:
+            self.stop()
+        self._judge(bytes(output))
+        return self
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+
+    def _judge(self, output):
+        try:
+            with open(self.path("console.log"), errors="replace") as f:
+                self.console = f.read().replace("\r", "")
+        except FileNotFoundError:
+            self.console = ""
+        with open(self.path("terminal.log"), "wb") as f:
+            f.write(output)
+
+        # re.split with one group: text, status, text, status, ..., rest
+        parts = END.split(output)
+        self.statuses = [int(s) for s in parts[1::2]]
+        self.outputs = [without_begin(p) for p in parts[0::2]][:len(self.commands)]
+
+        self.timed_out = self.process.returncode in (124, 137)
+        loaded = self.console.partition(LOADING)[2]
+        self.splats = [line for line in loaded.splitlines() if SPLAT.search(line)]
+        if self.splats:
+            self.red.append("kernel log: " + self.splats[0].strip())
+        for problem in re.findall(r"lab: (\w+ failed.*)", loaded):
+            self.red.append(problem)
+        if self.process.returncode < 0:
+            self.red.append("the emulator itself crashed, by signal"
+                            f" {-self.process.returncode}")
+        elif self.timed_out:
+            self.red.append(f"no end within {self.timeout} s")
+        elif not loaded:
+            self.red.append(f"the kernel did not come up, see {self.dir}")
+        elif not self.interactive and (DONE not in loaded or
+                                       len(self.statuses) < len(self.commands)):
+            self.red.append("the kernel went down before the end")
+
+    def status(self):
+        """One exit status for the whole boot."""
+        if self.timed_out:
+            return TIMEOUT
+        if self.red:
+            return RED
+        return next((s for s in self.statuses if s), 0)
+
+    def cleanup(self):
+        shutil.rmtree(self.dir)
+
+
+class Screen:
+    """Prints what a boot's terminal brings, without the lab's own lines."""
+
+    # A shell's questions to a terminal are not for the one we print on.
+    QUESTIONS = re.compile(rb"\x1b\[[0-9;]*n")
+    # What may be the first piece of one, or of a line of the lab's.
+    PIECE = re.compile(rb"\x1b(\[[0-9;]*)?$")
+    LAB = b"# lab: "
+
+    def __init__(self):
+        self.held, self.line_start = b"", True
+
+    def show(self, chunk):
+        """Returns what it printed."""
+        text = self.QUESTIONS.sub(b"", self.held + chunk)
+        text = BEGIN.sub(b"", END.sub(b"", text))
+        cut = text.rfind(b"\n") + 1
+        if not (cut or self.line_start) or \
+                not self.LAB.startswith(text[cut:][:len(self.LAB)]):
+            piece = self.PIECE.search(text)
+            cut = piece.start() if piece else len(text)
+        self.held, text = text[cut:], text[:cut]
+        if text:
+            self.line_start = text.endswith(b"\n")
+        sys.stdout.buffer.write(text)
+        sys.stdout.flush()
+        return text
+
+
+def without_begin(output):
+    text = BEGIN.sub(b"", output).decode(errors="replace")
+    return text.replace("\r\n", "\n")
+
+
+def tail(text, lines=40):
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+def report_red(boot, stream=sys.stderr):
+    """Says why a boot was red, and where its logs are."""
+    for reason in boot.red:
+        print("lab: red:", reason, file=stream)
+    print(log_excerpt(boot), file=stream)
+    print("lab: kept:", boot.dir, file=stream)
+
+
+def log_excerpt(boot, lines=40):
+    """The kernel's log from its first splat on, or else its end."""
+    log = boot.console.splitlines()
+    if boot.splats:
+        log = log[log.index(boot.splats[0]):][:lines]
+    return "\n".join(log[-lines:])

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Reads TAP as the kernel's kselftest programs write it, and counts it."""
+
+import os
+import re
+
+import lab
+
+SKIP_LIST = os.path.join(lab.TREE, "selftests", "skip.list")
+
+RESULT = re.compile(r"^(not )?ok\b\s*(\d*)\s*(.*)$")
+PLAN = re.compile(r"^1\.\.(\d+)(.*)$")
+RUN = re.compile(r"^#\s+RUN\s+(\S+)")
+SKIP = re.compile(r"#\s*SKIP\b\s*(.*)", re.I)
+
+
+def allowed_skips():
+    """skip.list: lines of PROGRAM TEST REASON; "*" is the whole program."""
+    allowed = set()
+    with open(SKIP_LIST) as f:
+        for line in f:
+            words = line.split("#")[0].split(None, 2)
+            if not words:
+                continue
+            if len(words) < 3:
+                raise lab.LabError(f"skip.list: no reason given: {line.strip()}")
+            allowed.add((words[0], words[1]))
+    return allowed
+
+
+def judge(program, output, status, plain=False):
+    """Returns (names of tests that passed, why others failed).
+
+    A plain program prints no TAP and is one test: its exit status. A skipped
+    test fails unless skip.list has it.
+    """
+    if plain:
+        return ([program], []) if status == 0 else ([], [f"exit status {status}"])
+
+    passed, failed, allowed = [], [], allowed_skips()
+    planned, seen, name = None, 0, ""
+
+    def skipped(test, reason):
+        if (program, test) in allowed:
+            passed.append(f"{test} (skipped)")
+        else:
+            failed.append(f"{test}: skipped, not in skip.list: {reason}")
+
+    for line in output.splitlines():
+        if m := RUN.match(line):
+            name = m[1]
+        elif m := PLAN.match(line):
+            planned = int(m[1])
+            if planned == 0:
+                skip = SKIP.search(m[2])
+                skipped("*", skip[1] if skip else "plans no test")
+        elif line.startswith("Bail out!"):
+            failed.append(line)
+        elif m := RESULT.match(line):
+            seen += 1
+            skip = SKIP.search(m[3])
+            # The harness names a skipped test in its RUN line only.
+            title = m[3].split("#")[0].strip(" -") or name or m[2]
+            if m[1]:
+                failed.append(title)
+            elif skip:
+                skipped(title, skip[1])
+            else:
+                passed.append(title)
+
+    if planned is not None and seen != planned:
+        failed.append(f"planned {planned} tests, saw {seen}")
+    if planned is None:
+        failed.append("no plan (1..N)")
+    if status != 0 and not failed:
+        failed.append(f"exit status {status}, with no test failed")
+    return passed, failed
