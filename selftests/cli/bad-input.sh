@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# What is wrong gets one line: what it is, and what to do.
+
+. "${0%/*}/tap"
+
+refused 64 'no command'
+refused 64 'no command "boot"' boot
+refused 64 'belongs to no option' info host
+refused 64 'no kernel' run
+refused 64 'belongs to no option' run --kernel $KERNEL extra
+refused 64 'both --initrd and --root' run --kernel $KERNEL \
+	--initrd $INITRD --root /bin
+
+for mem in '' x 1.5G -1 0x100 10MB 1P 99999999999999999999; do
+	refused 64 "--mem $mem is not a size" run --kernel $KERNEL "--mem=$mem"
+done
+refused 64 '--mem 0 is not' run --kernel $KERNEL --mem 0
+refused 64 '--mem 5000 is not' run --kernel $KERNEL --mem 5000
+refused 64 '--mem 1T is more than this host has' run --kernel $KERNEL --mem 1T
+refused 64 'is more than this host has' run --kernel $KERNEL \
+	--mem 16777215T
+for mem in 4K 1M 16M; do
+	refused 1 'MiB of memory to start' run --kernel $KERNEL --mem $mem
+done
+
+for timeout in '' 0 -1 x 1x nan inf 1e99; do
+	refused 64 "--timeout $timeout is no number" run --kernel $KERNEL \
+		"--timeout=$timeout"
+done
+
+refused 1 'No such file' run --kernel /nothing
+refused 1 'not a regular file' run --kernel /tmp
+refused 1 'not a regular file' run --kernel /dev/zero
+refused 1 'No such file' run --kernel $KERNEL --initrd /nothing
+refused 1 'not a regular file' run --kernel $KERNEL --initrd /tmp
+refused 1 'No such file' run --kernel $KERNEL --root /nothing
+refused 1 'no init in it' run --kernel $KERNEL --root /proc
+refused 1 'Not a directory' run --kernel $KERNEL --root $KERNEL
+
+: >"$tmp/empty"
+refused 1 'whole bzImage' run --kernel "$tmp/empty"
+refused 1 'HdrS' run --kernel /bin/busybox
+dd if=/dev/urandom of="$tmp/noise" bs=1M count=1 2>/dev/null
+refused 1 'HdrS' run --kernel "$tmp/noise"
+for size in 600 1000 16384 4000000; do
+	head -c $size $KERNEL >"$tmp/cut"
+	refused 1 'whole bzImage' run --kernel "$tmp/cut"
+done
+
+truncate -s 256M "$tmp/large"
+refused 1 'initrd of 256 MiB does not fit' run --kernel $KERNEL \
+	--initrd "$tmp/large" --mem 256M
+long=$(head -c 4096 /dev/zero | tr '\0' x)
+refused 1 'command line has' run --kernel $KERNEL --append "$long"
+
+finish

@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# However a guest ends, the exit status says it.
+
+. "${0%/*}/tap"
+
+guest 0 'power off' '-- poweroff -f'
+[ ! -s "$tmp/err" ]
+result 'power off says nothing'
+
+guest 2 'reboot' '-- reboot -f' --json
+grep -q '^wisp: the guest rebooted' "$tmp/err" &&
+	tail -n 1 "$tmp/out" | grep -q '^{"ending":"reset","status":2,.*}$'
+result 'reboot: --json'
+guest 2 'reboot by the keyboard controller' 'reboot=k -- reboot -f'
+guest 2 'reboot by port 0xcf9' 'reboot=p -- reboot -f'
+guest 2 'panic=-1' 'panic=-1 rdinit=/nothing'
+
+guest 3 'triple fault' 'reboot=t -- reboot -f' --json="$tmp/json"
+grep -q '^wisp: the guest crashed: triple fault at 0x' "$tmp/err" &&
+	grep -q 'rip [0-9a-f]\{16\}' "$tmp/err" &&
+	grep -q ' cs 0010 ' "$tmp/err"
+result 'triple fault: registers'
+grep -q '^{"ending":"crash","status":3,.*"exit":"shutdown"' "$tmp/json" &&
+	grep -q '"rip":"0x[0-9a-f]*"' "$tmp/json"
+result 'triple fault: --json=FILE'
+
+guest 6 'halt' '-- halt -f'
+grep -q 'halted with interrupts off' "$tmp/err"
+result 'halt: why'
+
+guest 4 'timeout, asleep' '-- sleep 1000' --timeout 5
+guest 4 'timeout, busy' '-- sh -c "while :; do :; done"' --timeout 5
+guest 4 'timeout, before there is a console' '' --timeout 0.01
+
+# A console that is talked to, once it has a prompt.
+mkfifo "$tmp/fifo"
+: >"$tmp/out"
+(
+	exec >"$tmp/fifo"
+	wait_for 'guest# ' "$tmp/out"
+	printf 'echo first $((20 + 22))\nuname -m\ncat /proc/cmdline\n'
+	wait_for 'tsc_early_khz' "$tmp/out"
+	printf 'poweroff -f\n'
+) &
+wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
+	--append 'console=ttyS0 quiet' <"$tmp/fifo" >"$tmp/out" 2>"$tmp/err"
+status=$?
+[ $status -eq 0 ] && grep -q '^first 42' "$tmp/out" &&
+	grep -q '^x86_64' "$tmp/out" && grep -q 'tsc_early_khz=[1-9]' "$tmp/out"
+result 'console'
+
+printf '\001x' >"$tmp/in"
+guest 5 'Ctrl-A x' ''
+grep -q '^wisp: quit by Ctrl-A x' "$tmp/err"
+result 'Ctrl-A x: why'
+
+for signal in INT TERM HUP QUIT; do
+	: >"$tmp/out"
+	wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
+		--append 'console=ttyS0 earlyprintk=serial' \
+		</dev/null >"$tmp/out" 2>"$tmp/err" &
+	wait_for 'Linux version' "$tmp/out"
+	kill -$signal $!
+	wait $!
+	status=$?
+	[ $status -eq 5 ] && grep -q '^wisp: quit by signal' "$tmp/err"
+	result "SIG$signal"
+done
+
+# A reader that has gone does not hold the guest up.
+{
+	wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
+		--append 'console=ttyS0 -- poweroff -f' </dev/null \
+		2>"$tmp/err"
+	echo $? >"$tmp/status"
+} | head -n 1 >"$tmp/out"
+status=$(cat "$tmp/status")
+[ "$status" -eq 0 ]
+result 'closed output'
+
+finish

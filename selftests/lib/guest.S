@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the guests of assist.c run, in real mode at 0x1000; DS is the device. */
+
+	.macro	guest name
+	.globl	\name, \name\()_end
+\name:
+	.endm
+
+	.section .rodata
+	.code16
+
+guest guest_ports
+	mov	$0x2000, %si
+	mov	$5, %cx
+	mov	$0x1f0, %dx
+	cld
+	rep outsb %es:(%si), (%dx)
+	mov	$0x3000, %di
+	mov	$1500, %cx
+	rep insb
+	mov	$0x77, %al
+	out	%al, (%dx)
+	in	(%dx), %ax
+	hlt
+guest_ports_end:
+
+guest guest_memory
+	movw	$0x1234, 0x10
+	addw	$1, 0x10
+	mov	0x10, %bx
+	xchg	%bl, 0x11
+	btsl	$31, 0x10
+	mov	0x10, %edx
+	hlt
+guest_memory_end:
+
+guest guest_strings
+	cld
+	mov	$0xff0, %si
+	mov	$0x3000, %di
+	mov	$16, %cx
+	rep movsb
+	/* Backwards, into the device. */
+	std
+	mov	$0x20e, %di
+	mov	$0xabcd, %ax
+	mov	$8, %cx
+	push	%es
+	push	%ds
+	pop	%es
+	rep stosw
+	pop	%es
+	hlt
+guest_strings_end:
+
+	.section .note.GNU-stack, "", @progbits
