@@ -32,7 +32,9 @@ static inline void hrtimer_setup(struct hrtimer *timer,
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
 #include <linux/entry-kvm.h>
-#define wisp_handle_host_work()	xfer_to_guest_mode_handle_work(NULL)
+/* Takes KVM's vCPU, to note in it that a signal came: see compat.c. */
+#define WISP_HOST_WORK_WANTS_VCPU
+int wisp_handle_host_work(void);
 #else
 #include <linux/entry-virt.h>
 #define wisp_handle_host_work()	xfer_to_guest_mode_handle_work()

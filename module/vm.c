@@ -287,7 +287,7 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 
 	scoped_guard(rwsem_read, &vm->slots_sem) {
 		slot = find_slot(vm, gpa);
-		if (!slot)
+		if (!slot || (write && !(slot->prot & WISP_PROT_WRITE)))
 			return -EFAULT;
 		file = get_file(slot->file);
 		memory = slot->memory;
@@ -331,7 +331,11 @@ ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to)
 	return rw(vm, gpa, to, false);
 }
 
-/* The same the other way; also -ENOMEM, -EINTR. Slots' protections do not count. */
+/*
+ * The same the other way; also -ENOMEM, -EINTR. A slot without WISP_PROT_WRITE is
+ * not written: a VMM that completes a guest's access gets no further than the
+ * guest would. Who fills such memory writes through its own fd.
+ */
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
 {
 	return rw(vm, gpa, from, true);

@@ -11,6 +11,7 @@
  *   memory   WISP_CREATE_MEMORY; guest memory: mmap, pread, pwrite
  *   vm       WISP_CREATE_VM; slots, policy, vCPUs by index; mmap gives the
  *            vCPUs' shared pages, pread and pwrite reach guest-physical memory
+ *            (EFAULT outside the slots, and for pwrite where one has no WRITE)
  *
  * Every struct that an ioctl takes starts with its size and with flags. The
  * errors that mean the same in every call:

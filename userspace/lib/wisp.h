@@ -251,7 +251,7 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  *
  * Limits: no single step (RFLAGS.TF) is reported behind the instruction; of two
  * memory operands the one that did not exit is not checked against its
- * segment's limit, nor, where it is written, against its slot's protection.
+ * segment's limit.
  */
 #define WISP_ASSIST_WANT                                           \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
