@@ -330,4 +330,22 @@ TEST_F(slot, transfers)
 	EXPECT_EQ(0, pread(self->vm, data, 0, 0x10000));
 }
 
+/* A VMM that completes a guest's access gets no further than the guest. */
+TEST_F(slot, transfers_and_protections)
+{
+	char data[2 * WISP_PAGE_SIZE] = { 0 };
+
+	ASSERT_EQ(0, raw_set_slot(self->vm, 0, 0x10000, PAGE, self->memory, 0,
+				  PROT_RW));
+	ASSERT_EQ(0, raw_set_slot(self->vm, 1, 0x11000, PAGE, self->memory,
+				  PAGE, PROT_RX));
+	EXPECT_EQ('b', at(self->vm, 0x11000));
+	EXPECT_EQ(-1, pwrite(self->vm, data, 1, 0x11000));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ((ssize_t)PAGE, pwrite(self->vm, data, 2 * PAGE, 0x10000));
+	EXPECT_EQ('b', at(self->vm, 0x11000));
+	EXPECT_EQ(1, pwrite(self->memory, "!", 1, PAGE));
+	EXPECT_EQ('!', at(self->vm, 0x11000));
+}
+
 TEST_HARNESS_MAIN

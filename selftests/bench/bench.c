@@ -20,6 +20,8 @@
 #include <unistd.h>
 #include <wisp.h>
 
+#include "../snippet.h"
+
 #define BATCHES		31
 #define BATCH		64
 #define LIVES		20
@@ -63,15 +65,6 @@ static int must(int result, const char *what)
 
 /* ---- the guest: 32-bit, flat, no paging ---------------------------------------- */
 
-#define GUEST(name, text)						\
-	extern const char name[], name##_end[];				\
-	asm(".pushsection .rodata\n .code32\n"				\
-	    #name ":\n" text "\n" #name "_end:\n"			\
-	    ".code64\n .popsection")
-
-#define STR1(x) #x
-#define STR(x) STR1(x)
-
 /* Stores its TSC before and after, and exits. */
 #define TIMED(text)							\
 	"9: rdtsc; mov %eax, " STR(RESULT) "; mov %edx, " STR(RESULT) "+4\n" \
@@ -79,14 +72,14 @@ static int must(int result, const char *what)
 	"rdtsc; mov %eax, " STR(RESULT) "+8; mov %edx, " STR(RESULT) "+12\n" \
 	"hlt; jmp 9b"
 
-GUEST(guest_cpuid,
-      TIMED(".rept " STR(BATCH) "; mov $1, %eax; cpuid; .endr"));
-GUEST(guest_port, "1: out %al, $0x80; jmp 1b");
-GUEST(guest_mmio, "1: mov %eax, " STR(NOWHERE) "; jmp 1b");
+SNIPPET(guest_cpuid, 32, TIMED(
+	".rept " STR(BATCH) "; mov $1, %eax; cpuid; .endr"));
+SNIPPET(guest_port, 32, "1: out %al, $0x80; jmp 1b");
+SNIPPET(guest_mmio, 32, "1: mov %eax, " STR(NOWHERE) "; jmp 1b");
 /* EDI goes on from batch to batch. */
-GUEST(guest_touch,
-      TIMED("mov $" STR(BATCH) ", %ecx\n"
-	    "1: mov %eax, (%edi); add $0x1000, %edi; dec %ecx; jnz 1b"));
+SNIPPET(guest_touch, 32, TIMED(
+	"mov $" STR(BATCH) ", %ecx\n"
+	"1: mov %eax, (%edi); add $0x1000, %edi; dec %ecx; jnz 1b"));
 
 static struct wisp_segment flat(uint16_t selector, uint16_t attributes)
 {
@@ -203,7 +196,8 @@ static uint64_t one_life(struct bench *b)
 	must(wisp_set_slot(vm, 0, (1ULL << 32) - LIFE_SIZE, LIFE_SIZE, memory,
 			   0, WISP_PROT_READ | WISP_PROT_EXEC), "set slot");
 	must(wisp_create_vcpu(vm, 0, &page), "create vCPU");
-	must(wisp_write(vm, RESET_VECTOR, &hlt, 1), "load the guest");
+	if (pwrite(memory, &hlt, 1, RESET_VECTOR & (LIFE_SIZE - 1)) != 1)
+		err(1, "load the guest");
 	must(wisp_run(vm, 0), "run");
 	if (page->exit.reason != WISP_EXIT_HLT)
 		errx(1, "vm life: %s", wisp_exit_name(page->exit.reason));
@@ -316,7 +310,7 @@ static void measure_all(struct bench *b)
 	measure(b, "vm life", one_life, LIVES, 1);
 }
 
-static void usage(FILE *out)
+static void print_help(FILE *out)
 {
 	fputs("usage: bench [--lab NAME] [--mitigations auto|off]\n", out);
 }
@@ -341,15 +335,15 @@ int main(int argc, char **argv)
 			b.mitigations = optarg;
 			break;
 		case 'h':
-			usage(stdout);
+			print_help(stdout);
 			return 0;
 		default:
-			usage(stderr);
+			print_help(stderr);
 			return 2;
 		}
 	}
 	if (optind < argc) {
-		usage(stderr);
+		print_help(stderr);
 		return 2;
 	}
 	if (strcmp(b.mitigations, "auto") && strcmp(b.mitigations, "off"))

@@ -858,7 +858,12 @@ TEST_F(event, alignment_check)
  * hits the same slot; everywhere by one on the handler's first instruction.
  */
 SNIPPET(db_loop, 64,
-	"mov %rax, %dr0; mov %rcx, %dr7; mov %al, (%rdi); int3");
+	"mov %rax, %dr0; mov %rcx, %dr7; mov %al, (%rdi); int3; 1: jmp 1b");
+
+SNIPPET(db_handler, 64, "iretq");
+
+/* Where no other test's code is: QEMU does not forget the breakpoint. */
+#define DB_HANDLER	0x71230ULL
 
 static int run_debug_loop(struct guest *g, __u64 address, __u64 dr7)
 {
@@ -868,8 +873,12 @@ static int run_debug_loop(struct guest *g, __u64 address, __u64 dr7)
 
 	GUEST_LOAD(g, LONG64, db_loop);
 	tss[9] = GUEST_TRAP_STACK;		/* IST1 */
-	idt[2] |= 1ULL << 32;			/* #DB uses it */
-	guest_trap(g)->action = GUEST_TRAP_RETURN;
+	memcpy(guest_at(g, DB_HANDLER), db_handler,
+	       db_handler_end - db_handler);
+	/* #DB has it, and a handler of its own; int3 goes there, too. */
+	idt[2] = (DB_HANDLER & 0xffff) | (__u64)GUEST_CS64 << 16 |
+		 1ULL << 32 | 0xeeULL << 40 | (DB_HANDLER >> 16ULL) << 48;
+	memcpy(&idt[6], &idt[2], 16);
 	s->general.rax = address;
 	s->general.rcx = dr7;
 	s->general.rdi = GUEST_TRAP_STACK - 8;
@@ -881,10 +890,8 @@ TEST_F(event, debug_exception_loop)
 {
 	int reason;
 
-	/* G0, execution; int3 goes to the handler of #DB, too. */
-	memcpy((char *)guest_at(&self->g, GUEST_IDT) + 16 * 3,
-	       (char *)guest_at(&self->g, GUEST_IDT) + 16, 16);
-	reason = run_debug_loop(&self->g, GUEST_STUBS + 16, DR7_FIXED | 2);
+	/* G0, execution. */
+	reason = run_debug_loop(&self->g, DB_HANDLER, DR7_FIXED | 2);
 	EXPECT_EQ(WISP_EXIT_BUDGET, reason)
 		TH_LOG("%s", guest_exit_name(reason));
 	if (guest_on_tcg())

@@ -63,6 +63,7 @@
 #include <stddef.h>
 
 #include "../raw.h"
+#include "../snippet.h"
 #include "../state.h"
 
 #define GUEST_VCPUS		4
@@ -94,21 +95,6 @@ struct guest {
 };
 
 enum guest_mode { REAL16, PROTECTED32, LONG64, USER64 };
-
-/*
- * Guest code between labels, as read-only data of the test. Jumps in it are
- * relative, so that it runs wherever it is copied to.
- */
-#define SNIPPET(name, bits, text)					\
-	extern const char name[], name##_end[];				\
-	asm(".pushsection .rodata\n"					\
-	    ".code" #bits "\n"						\
-	    ".globl " #name "\n.globl " #name "_end\n"			\
-	    #name ":\n" text "\n" #name "_end:\n"			\
-	    ".code64\n.popsection")
-
-#define STR1(x) #x
-#define STR(x) STR1(x)
 
 /* Everything returns 0 or -errno. */
 int guest_create(struct guest *g);
