@@ -40,6 +40,7 @@ struct bench {
 	int vm;
 	struct wisp_vcpu_page *page;
 	struct wisp_io io;
+	const char *ram;
 	const char *backend;
 	const char *lab;
 	const char *mitigations;
@@ -172,6 +173,13 @@ static void device(void *opaque, uint64_t gpa, int read, void *data,
 	(void)data;
 }
 
+static const void *ram(void *opaque, uint64_t gpa, unsigned int size)
+{
+	const struct bench *b = opaque;
+
+	return gpa + size <= MEMORY_SIZE ? b->ram + gpa : NULL;
+}
+
 static uint64_t batch_mmio(struct bench *b)
 {
 	uint64_t before = rdtsc();
@@ -283,7 +291,12 @@ static void prepare(struct bench *b)
 			   WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC),
 	     "set slot");
 	must(wisp_create_vcpu(b->vm, 0, &b->page), "create vCPU");
+	b->ram = mmap(NULL, MEMORY_SIZE, PROT_READ, MAP_SHARED, memory, 0);
+	if (b->ram == MAP_FAILED)
+		err(1, "map the guest's memory");
 	b->io.memory = device;
+	b->io.ram = ram;
+	b->io.opaque = b;
 	b->rows = json_object_new_array();
 	uname(&b->host);
 	b->unit = unit_of_tsc();

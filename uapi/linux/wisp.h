@@ -443,7 +443,8 @@ enum wisp_event_type {
  * struct wisp_event - an interrupt, NMI or exception
  * @type: enum wisp_event_type
  * @vector: interrupt 0-255, exception 0-31
- * @has_error_code: 0 or 1; exceptions only
+ * @has_error_code: 1 for exceptions 8, 10 to 14 and 17 outside of real mode,
+ *	else 0
  * @reserved: zero
  * @error_code: pushed on the guest's stack where @has_error_code
  */
@@ -701,7 +702,8 @@ struct wisp_vcpu_page {
  *
  *   EINTR       a signal is pending; the guest may have run
  *   EBUSY       the vCPU is running, or another hypervisor holds the hardware,
- *               or @inject is an interrupt and an earlier one still waits
+ *               or @inject is an interrupt and an earlier one still waits, or
+ *               an exception while another event is in delivery
  *   EINVAL      @field was refused; or @complete has nothing to complete
  *   ENOENT      no such vCPU
  *   EOPNOTSUPP  an unknown flag or group; @field says where

@@ -41,6 +41,7 @@ static int translate(struct insn *insn, uint64_t gva, uint32_t access,
 {
 	const struct walk walk = {
 		.vm = insn->vm,
+		.io = insn->io,
 		.control = &insn->state->control,
 		.gva = gva,
 		.access = access,
@@ -80,7 +81,7 @@ static size_t fetch(struct insn *insn, uint8_t *bytes)
 		unsigned int size = in_page(gva, INSN_SIZE - done);
 
 		if (translate(insn, gva, WISP_PROT_EXEC, &gpa) ||
-		    wisp_read(insn->vm, gpa, bytes + done, size))
+		    walk_read(insn->vm, insn->io, gpa, bytes + done, size))
 			break;
 		done += size;
 	}
@@ -311,7 +312,7 @@ static void read_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 {
 	bool device = page_of(gpa) == insn->device_page && !insn->in_slot;
 
-	if (device || wisp_read(insn->vm, gpa, data, size))
+	if (device || walk_read(insn->vm, insn->io, gpa, data, size))
 		access_device(insn, gpa, true, data, size);
 }
 

@@ -2,6 +2,8 @@
 /* "Page Translation and Protection" of the APM, Vol. 2; "Paging" of the SDM. */
 #include "walk.h"
 
+#include <string.h>
+
 #include <errno.h>
 
 #define CR0_WP		(1ULL << 16)
@@ -170,6 +172,17 @@ static uint64_t root_gpa(const struct walk *walk, const struct format *format)
 	return cr3 & (format->levels == 3 ? 0xffffffe0 : 0xfffff000);
 }
 
+int walk_read(int vm, const struct wisp_io *io, uint64_t gpa, void *data,
+	      unsigned int size)
+{
+	const void *ram = io && io->ram ? io->ram(io->opaque, gpa, size) : NULL;
+
+	if (!ram)
+		return wisp_read(vm, gpa, data, size);
+	memcpy(data, ram, size);
+	return 0;
+}
+
 static int read_entry(const struct walk *walk, const struct format *format,
 		      uint64_t table, unsigned int level, uint64_t *entry)
 {
@@ -177,8 +190,8 @@ static int read_entry(const struct walk *walk, const struct format *format,
 
 	index &= (1ULL << format->bits) - 1;
 	*entry = 0;
-	if (wisp_read(walk->vm, table + index * format->entry_size, entry,
-		      format->entry_size))
+	if (walk_read(walk->vm, walk->io, table + index * format->entry_size,
+		      entry, format->entry_size))
 		return -ENXIO;
 	return 0;
 }

@@ -16,6 +16,7 @@
 /**
  * struct walk - an access to translate
  * @vm: vm fd
+ * @io: how to reach its memory, or NULL
  * @control: the registers that say how
  * @gva: linear address
  * @access: one of WISP_PROT_*
@@ -24,12 +25,17 @@
  */
 struct walk {
 	int vm;
+	const struct wisp_io *io;
 	const struct wisp_control *control;
 	uint64_t gva;
 	uint32_t access;
 	bool user;
 	bool no_smap;
 };
+
+/* Guest-physical memory, from the caller's mapping if there is one. */
+int walk_read(int vm, const struct wisp_io *io, uint64_t gpa, void *data,
+	      unsigned int size);
 
 /*
  * Returns 0 with @gpa; -EFAULT for a page fault with its @error_code; or

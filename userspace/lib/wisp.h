@@ -263,13 +263,17 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  * @memory: @read: fill @size bytes (1, 2, 4, 8) at @data, else take them; may
  *	be NULL where only wisp_assist_port() is used. An operand that crosses
  *	pages comes in parts
- * @opaque: handed to both
+ * @ram: returns where the caller has @size bytes of guest memory from @gpa on
+ *	mapped, or NULL: they are then read through the vm fd, a system call
+ *	each. May be NULL
+ * @opaque: handed to all
  */
 struct wisp_io {
 	void (*port)(void *opaque, uint16_t port, int in, void *data,
 		     unsigned int size);
 	void (*memory)(void *opaque, uint64_t gpa, int read, void *data,
 		       unsigned int size);
+	const void *(*ram)(void *opaque, uint64_t gpa, unsigned int size);
 	void *opaque;
 };
 
