@@ -80,6 +80,7 @@ enum wisp_internal_exit {
  * @set_intr_window: whether to exit as soon as an interrupt could be delivered
  *	(WISP_EXIT_INTR_WINDOW). The window.
  * @set_nmi_window: whether to exit at the guest's next IRET. The window.
+ * @set_trap_int3: whether INT3 exits, as an exception. The vCPU's lock.
  *
  * @window_enter: save what of the host an entry overwrites and wisp_host_enter()
  *	does not know. Interrupts off.
@@ -116,6 +117,7 @@ struct wisp_backend {
 	void (*inject)(struct wisp_vcpu *vcpu, const struct wisp_event *event);
 	void (*set_intr_window)(struct wisp_vcpu *vcpu, bool on);
 	void (*set_nmi_window)(struct wisp_vcpu *vcpu, bool on);
+	void (*set_trap_int3)(struct wisp_vcpu *vcpu, bool on);
 
 	void (*window_enter)(struct wisp_vcpu *vcpu);
 	void (*window_leave)(struct wisp_vcpu *vcpu);

@@ -40,6 +40,7 @@
  * @number: the ioctl
  * @size: of the struct as this driver knows it
  * @min_size: of its first version
+ * @flags: that this driver knows
  * @returns_struct: copy it back, even on error; a struct that cannot be written
  *	fails the call before it has done anything
  * @handler: gets the struct, zero where the caller's was shorter
@@ -48,6 +49,7 @@ struct wisp_ioctl {
 	unsigned int number;
 	u32 size;
 	u32 min_size;
+	u32 flags;
 	bool returns_struct;
 	long (*handler)(struct file *file, void *arg);
 };
@@ -88,7 +90,7 @@ static long dispatch(struct file *file, const struct wisp_ioctl *table,
 		return ret;
 	head = (void *)arg;
 	head->size = size;
-	if (head->flags)
+	if (head->flags & ~call->flags)
 		return -EOPNOTSUPP;
 	size = min(size, call->size);
 	if (call->returns_struct && copy_to_user(user, arg, size))
@@ -142,10 +144,29 @@ static loff_t memory_llseek(struct file *file, loff_t offset, int whence)
 				 wisp_memory_size(file->private_data));
 }
 
+static long discard(struct file *file, void *data)
+{
+	struct wisp_memory *memory = file->private_data;
+	u64 memory_size = wisp_memory_size(memory);
+	struct wisp_discard *arg = data;
+
+	if (!arg->discard_size || !PAGE_ALIGNED(arg->offset | arg->discard_size) ||
+	    arg->discard_size > memory_size ||
+	    arg->offset > memory_size - arg->discard_size)
+		return -EINVAL;
+	wisp_memory_discard(memory, arg->offset, arg->discard_size);
+	return 0;
+}
+
+static const struct wisp_ioctl memory_ioctls[] = {
+	WISP_IOCTL(WISP_DISCARD, wisp_discard, discard_size, false, discard),
+};
+
 static long memory_ioctl(struct file *file, unsigned int number,
 			 unsigned long arg)
 {
-	return -ENOTTY;
+	return dispatch(file, memory_ioctls, ARRAY_SIZE(memory_ioctls), number,
+			(void __user *)arg);
 }
 
 static const struct file_operations memory_fops = {
@@ -270,6 +291,53 @@ static long set_slot(struct file *file, void *data)
 
 	slot->file = no_free_ptr(memory_file);
 	return wisp_vm_set_slot(vm, no_free_ptr(slot));
+}
+
+static int check_protect_range(const struct wisp_protect_range *range)
+{
+	u64 limit = 1ULL << wisp_backend->gpa_bits;
+
+	if (range->prot & ~(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC))
+		return -EOPNOTSUPP;
+	if ((range->prot && !(range->prot & WISP_PROT_READ)) || range->reserved ||
+	    !range->range_size || !PAGE_ALIGNED(range->gpa | range->range_size) ||
+	    range->range_size > limit || range->gpa > limit - range->range_size)
+		return -EINVAL;
+	return 0;
+}
+
+static long protect(struct file *file, void *data)
+{
+	struct wisp_protect_range *ranges;
+	struct wisp_protect *arg = data;
+	int ret = 0;
+	u32 i;
+
+	if (arg->reserved || !arg->count)
+		return -EINVAL;
+	if (arg->count > WISP_MAX_PROTECT_RANGES)
+		return -E2BIG;
+	ranges = kvmalloc_array(arg->count, sizeof(*ranges), GFP_KERNEL_ACCOUNT);
+	if (!ranges)
+		return -ENOMEM;
+	if (copy_from_user(ranges, u64_to_user_ptr(arg->ranges),
+			   arg->count * sizeof(*ranges)))
+		ret = -EFAULT;
+	for (i = 0; i < arg->count && !ret; i++)
+		ret = check_protect_range(&ranges[i]);
+	if (!ret)
+		ret = wisp_vm_protect(file->private_data, ranges, arg->count);
+	kvfree(ranges);
+	return ret;
+}
+
+static long stats(struct file *file, void *data)
+{
+	struct wisp_stats *arg = data;
+
+	*arg = (struct wisp_stats){ .size = arg->size };
+	wisp_vm_stats(file->private_data, arg);
+	return 0;
 }
 
 static long set_cpuid(struct file *file, void *data)
@@ -432,6 +500,8 @@ static long set_state(struct file *file, void *data)
 
 static const struct wisp_ioctl vm_ioctls[] = {
 	WISP_IOCTL(WISP_SET_SLOT, wisp_set_slot, reserved, false, set_slot),
+	WISP_IOCTL(WISP_PROTECT, wisp_protect, ranges, false, protect),
+	WISP_IOCTL(WISP_STATS, wisp_stats, exits, true, stats),
 	WISP_IOCTL(WISP_SET_CPUID, wisp_set_cpuid, entries, false, set_cpuid),
 	WISP_IOCTL(WISP_SET_MSR_POLICY, wisp_set_msr_policy, ranges, false,
 		   set_msr_policy),
@@ -512,7 +582,8 @@ static long create_memory(struct file *file, void *data)
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		return fd;
-	memory = wisp_memory_create(arg->memory_size);
+	memory = wisp_memory_create(arg->memory_size,
+				    arg->flags & WISP_MEMORY_HUGE);
 	if (IS_ERR(memory)) {
 		put_unused_fd(fd);
 		return PTR_ERR(memory);
@@ -556,8 +627,13 @@ static long create_vm(struct file *file, void *data)
 
 static const struct wisp_ioctl system_ioctls[] = {
 	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, true, query),
-	WISP_IOCTL(WISP_CREATE_MEMORY, wisp_create_memory, memory_size, false,
-		   create_memory),
+	{
+		.number = WISP_CREATE_MEMORY,
+		.size = sizeof(struct wisp_create_memory),
+		.min_size = offsetofend(struct wisp_create_memory, memory_size),
+		.flags = WISP_MEMORY_HUGE,
+		.handler = create_memory,
+	},
 	WISP_IOCTL(WISP_CREATE_VM, wisp_create_vm, flags, false, create_vm),
 };
 

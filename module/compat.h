@@ -12,6 +12,7 @@
 
 #include <asm/cpufeatures.h>
 #include <asm/msr.h>
+#include <asm/nospec-branch.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
@@ -38,6 +39,16 @@ int wisp_handle_host_work(void);
 #else
 #include <linux/entry-virt.h>
 #define wisp_handle_host_work()	xfer_to_guest_mode_handle_work()
+#endif
+
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+#define wisp_ibpb_before_user()						\
+	do {								\
+		if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))	\
+			this_cpu_write(x86_ibpb_exit_to_user, true);	\
+	} while (0)
+#else
+#define wisp_ibpb_before_user()	do { } while (0)
 #endif
 
 #ifndef X86_FEATURE_SHSTK	/* no user shadow stacks: U_CET stays 0 */

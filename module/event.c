@@ -13,6 +13,8 @@
 #include <asm/trapnr.h>
 
 #include "backend.h"
+#include "debug.h"
+#include "trace.h"
 
 /* Whether an event of this type has to wait for an earlier one. */
 bool wisp_event_waiting(const struct wisp_events *events, u8 type)
@@ -84,20 +86,16 @@ void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code)
 	});
 }
 
-/* The guest is about to execute IRET: behind it NMIs are let in again. */
+/*
+ * The guest is about to execute IRET: behind it NMIs are let in again. One that
+ * waits must not come in before, so the IRET is stepped.
+ */
 void wisp_event_iret(struct wisp_vcpu *vcpu)
 {
 	wisp_backend->set_nmi_window(vcpu, false);
-	vcpu->iret_rip = vcpu->general.rip;
-	vcpu->iret = true;
-}
-
-static void unblock_nmi(struct wisp_vcpu *vcpu)
-{
-	if (vcpu->iret && vcpu->general.rip != vcpu->iret_rip) {
-		vcpu->iret = false;
-		vcpu->events.nmi_blocked = false;
-	}
+	vcpu->events.nmi_blocked = false;
+	if (vcpu->events.nmi_pending)
+		wisp_debug_step(vcpu, WISP_STEP_IRET);
 }
 
 static bool interruptible(const struct wisp_vcpu *vcpu)
@@ -112,7 +110,8 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 
 	if (events->injected.type)
 		return;
-	if (events->nmi_pending && !events->nmi_blocked) {
+	if (events->nmi_pending && !events->nmi_blocked &&
+	    vcpu->step != WISP_STEP_IRET) {
 		events->injected = (struct wisp_event){
 			.type = WISP_EVENT_NMI,
 			.vector = X86_TRAP_NMI,
@@ -136,8 +135,6 @@ void wisp_event_prepare(struct wisp_vcpu *vcpu)
 	struct wisp_events *events = &vcpu->events;
 	bool wait;
 
-	if (unlikely(vcpu->iret))
-		unblock_nmi(vcpu);
 	if (events->interrupt.type || events->nmi_pending)
 		prepare_waiting(vcpu);
 
@@ -146,6 +143,9 @@ void wisp_event_prepare(struct wisp_vcpu *vcpu)
 		wisp_backend->set_intr_window(vcpu, wait);
 		vcpu->intr_window = wait;
 	}
-	if (events->injected.type)
+	if (events->injected.type) {
+		trace_wisp_inject(vcpu, &events->injected);
 		wisp_backend->inject(vcpu, &events->injected);
+		vcpu->stats.injections++;
+	}
 }

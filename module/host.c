@@ -9,6 +9,8 @@
 #include "host.h"
 
 #include <linux/hw_breakpoint.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -181,38 +183,74 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 			wrmsrq(MSR_IA32_U_CET, host->u_cet);
 }
 
+static void load_debug(u64 dr0, u64 dr1, u64 dr2, u64 dr3)
+{
+	set_debugreg((unsigned long)dr0, 0);
+	set_debugreg((unsigned long)dr1, 1);
+	set_debugreg((unsigned long)dr2, 2);
+	set_debugreg((unsigned long)dr3, 3);
+}
+
 /**
- * wisp_host_give_debug() - load the guest's DR0-3
+ * wisp_host_give_debug() - load DR0-3: the guest's, or the VMM's breakpoints
  * @vcpu: in its window
  *
- * Until then the backend intercepts the guest's accesses to debug registers.
+ * Unless the registers are the guest's (guest_has_dr), the backend intercepts
+ * the guest's accesses to them.
  */
 void wisp_host_give_debug(struct wisp_vcpu *vcpu)
 {
-	set_debugreg(vcpu->debug.dr0, 0);
-	set_debugreg(vcpu->debug.dr1, 1);
-	set_debugreg(vcpu->debug.dr2, 2);
-	set_debugreg(vcpu->debug.dr3, 3);
-	vcpu->guest_has_dr = true;
+	const struct wisp_debug *debug = &vcpu->debug;
+	const u64 *bp = vcpu->breakpoints.address;
+
+	if (vcpu->breakpoints_live) {
+		load_debug(bp[0], bp[1], bp[2], bp[3]);
+		vcpu->vmm_has_dr = true;
+	} else {
+		load_debug(debug->dr0, debug->dr1, debug->dr2, debug->dr3);
+		vcpu->guest_has_dr = true;
+	}
 }
 
-static void take_debug(struct wisp_vcpu *vcpu)
+/* The registers are nobody's again; the guest's are kept. */
+void wisp_host_take_debug(struct wisp_vcpu *vcpu)
 {
-	unsigned long value;
+	unsigned long dr[4];
 
-	get_debugreg(value, 0);
-	vcpu->debug.dr0 = value;
-	get_debugreg(value, 1);
-	vcpu->debug.dr1 = value;
-	get_debugreg(value, 2);
-	vcpu->debug.dr2 = value;
-	get_debugreg(value, 3);
-	vcpu->debug.dr3 = value;
+	if (vcpu->guest_has_dr) {
+		get_debugreg(dr[0], 0);
+		get_debugreg(dr[1], 1);
+		get_debugreg(dr[2], 2);
+		get_debugreg(dr[3], 3);
+		vcpu->debug.dr0 = dr[0];
+		vcpu->debug.dr1 = dr[1];
+		vcpu->debug.dr2 = dr[2];
+		vcpu->debug.dr3 = dr[3];
+	}
 	vcpu->guest_has_dr = false;
-	set_debugreg(0UL, 0);
-	set_debugreg(0UL, 1);
-	set_debugreg(0UL, 2);
-	set_debugreg(0UL, 3);
+	vcpu->vmm_has_dr = false;
+	load_debug(0, 0, 0, 0);
+}
+
+/* Whose branches this CPU's predictors may have learnt last. Its own CPU's. */
+static DEFINE_PER_CPU(u64, last_vcpu_id);
+
+/*
+ * One guest must not steer another's branches, nor a process that ran in
+ * between the guest's: a barrier when the vCPU changes, and when the runner was
+ * scheduled in anew.
+ */
+static void barrier_between_guests(struct wisp_vcpu *vcpu)
+{
+	unsigned long switches = current->nvcsw + current->nivcsw;
+
+	if (this_cpu_read(last_vcpu_id) == vcpu->id &&
+	    vcpu->switches == switches)
+		return;
+	this_cpu_write(last_vcpu_id, vcpu->id);
+	vcpu->switches = switches;
+	if (boot_cpu_has(X86_FEATURE_USE_IBPB))
+		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }
 
 /**
@@ -226,6 +264,7 @@ void wisp_host_enter(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
 
+	barrier_between_guests(vcpu);
 	host->xcr0 = xcr0_read();
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
 		host->pkru = rdpkru();
@@ -236,8 +275,8 @@ void wisp_host_enter(struct wisp_vcpu *vcpu)
 	/* A breakpoint of the host must not fire on the way into the guest. */
 	if (hw_breakpoint_active())
 		set_debugreg(0UL, 7);
-	if (vcpu->debug.dr7 & DR_GLOBAL_ENABLE_MASK ||
-	    vcpu->debug.dr7 & DR_LOCAL_ENABLE_MASK)
+	if (vcpu->breakpoints_live ||
+	    vcpu->debug.dr7 & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))
 		wisp_host_give_debug(vcpu);
 }
 
@@ -249,9 +288,9 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
 
-	if (vcpu->guest_has_dr)
-		take_debug(vcpu);
-	if (vcpu->debug.dr6 != DR6_RESERVED)
+	if (vcpu->guest_has_dr || vcpu->vmm_has_dr)
+		wisp_host_take_debug(vcpu);
+	if ((vcpu->debug.dr6 | vcpu->new_dr6) != DR6_RESERVED)
 		set_debugreg((unsigned long)DR6_RESERVED, 6);
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
@@ -261,4 +300,6 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	xsave(vcpu->fpu.xsave);
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
 		wrpkru(host->pkru);
+	/* VMSCAPE: the VMM must not run on branches that its guest trained. */
+	wisp_ibpb_before_user();
 }

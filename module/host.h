@@ -39,6 +39,7 @@ void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
 void wisp_host_enter(struct wisp_vcpu *vcpu);
 void wisp_host_leave(struct wisp_vcpu *vcpu);
 void wisp_host_give_debug(struct wisp_vcpu *vcpu);
+void wisp_host_take_debug(struct wisp_vcpu *vcpu);
 void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0);
 u64 wisp_host_sync_xcr0(struct wisp_vcpu *vcpu);
 

@@ -17,6 +17,9 @@
 #include "memory.h"
 #include "state.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 struct wisp_backend *wisp_backend;
 
 static struct wisp_backend *const backends[] = { &svm_backend };

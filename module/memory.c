@@ -11,12 +11,15 @@
  */
 #include "memory.h"
 
+#include <linux/capability.h>
 #include <linux/cleanup.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/percpu_counter.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
@@ -25,6 +28,14 @@
 
 #define NODE_BITS	6
 #define NODE_SLOTS	(1U << NODE_BITS)
+
+/*
+ * A page whose entry has HUGE begins 2 MiB of adjacent pages that were allocated
+ * together. Each of them has an entry and a reference of its own.
+ */
+#define HUGE		1UL
+#define HUGE_ORDER	9
+#define HUGE_PAGES	(1UL << HUGE_ORDER)
 
 struct wisp_node {
 	/* Protected by the object's lock: nodes, or pages at the last level. */
@@ -35,6 +46,8 @@ struct wisp_memory {
 	/* Constant after create. */
 	u64 size;
 	unsigned int levels;
+	bool huge;
+	bool unlimited;
 	struct mem_cgroup *memcg;
 	struct address_space mapping;
 
@@ -42,9 +55,19 @@ struct wisp_memory {
 
 	/* Protected by @lock. */
 	struct wisp_node *root;
+	struct list_head users;
 };
 
 static struct kmem_cache *node_cache;
+
+static unsigned long max_memory_mib;
+module_param(max_memory_mib, ulong, 0444);
+MODULE_PARM_DESC(max_memory_mib,
+		 "guest memory of all who lack CAP_SYS_RESOURCE (0: half of RAM)");
+
+/* Pages of the objects that are limited, and how many there may be. */
+static struct percpu_counter used_pages;
+static s64 limit_pages;
 
 /*
  * Out of memory is an error of the call or an exit of the guest that asked; it
@@ -57,12 +80,20 @@ static unsigned int slot_of(pgoff_t index, unsigned int level)
 	return (index >> (level * NODE_BITS)) & (NODE_SLOTS - 1);
 }
 
-/* Returns the entry for @index, or NULL: absent, or @create and no memory. */
-static struct page **find_entry(struct wisp_memory *memory, pgoff_t index,
-				bool create)
+static struct page *page_of(void *entry)
+{
+	return (struct page *)((unsigned long)entry & ~HUGE);
+}
+
+/*
+ * Returns the entry for @index at @level: 0 for a page. NULL: a node above it is
+ * absent or, with @create, there was no memory for it.
+ */
+static void **find_entry(struct wisp_memory *memory, pgoff_t index,
+			 unsigned int level, bool create)
 {
 	struct wisp_node **node = &memory->root;
-	unsigned int level = memory->levels;
+	unsigned int at = memory->levels;
 
 	lockdep_assert_held(&memory->lock);
 	for (;;) {
@@ -73,52 +104,215 @@ static struct page **find_entry(struct wisp_memory *memory, pgoff_t index,
 			if (!*node)
 				return NULL;
 		}
-		if (!--level)
-			return (struct page **)&(*node)->slots[slot_of(index, 0)];
-		node = (struct wisp_node **)&(*node)->slots[slot_of(index, level)];
+		if (--at == level)
+			return &(*node)->slots[slot_of(index, level)];
+		node = (struct wisp_node **)&(*node)->slots[slot_of(index, at)];
 	}
 }
 
 static struct page *find_page(struct wisp_memory *memory, pgoff_t index)
 {
-	struct page **entry = find_entry(memory, index, false);
+	void **entry = find_entry(memory, index, 0, false);
 
-	return entry ? *entry : NULL;
+	return entry ? page_of(*entry) : NULL;
+}
+
+/* ---- allocation ---------------------------------------------------------- */
+
+static bool charge(struct wisp_memory *memory, s64 npages)
+{
+	if (memory->unlimited)
+		return true;
+	percpu_counter_add(&used_pages, npages);
+	if (percpu_counter_compare(&used_pages, limit_pages) <= 0)
+		return true;
+	percpu_counter_sub(&used_pages, npages);
+	return false;
+}
+
+static void uncharge(struct wisp_memory *memory, s64 npages)
+{
+	if (!memory->unlimited)
+		percpu_counter_sub(&used_pages, npages);
+}
+
+static struct page *alloc_charged(struct wisp_memory *memory, unsigned int order)
+{
+	gfp_t gfp = order ? (MEMORY_GFP & ~__GFP_RETRY_MAYFAIL) | __GFP_NORETRY |
+			    __GFP_NOWARN : MEMORY_GFP;
+	struct page *page;
+
+	if (!charge(memory, 1 << order))
+		return NULL;
+	page = alloc_pages(gfp, order);
+	if (!page)
+		uncharge(memory, 1 << order);
+	return page;
+}
+
+/* Whether nothing at all is in the 2 MiB round @index. */
+static bool stretch_empty(struct wisp_memory *memory, pgoff_t index)
+{
+	void **entry = find_entry(memory, index, 1, false);
+	unsigned int i;
+
+	/* Eight nodes side by side: their index in the parent is aligned. */
+	for (i = 0; entry && i < HUGE_PAGES / NODE_SLOTS; i++)
+		if (entry[i])
+			return false;
+	return true;
+}
+
+/* All of the 2 MiB at @first, or nothing. */
+static bool fill_stretch(struct wisp_memory *memory, pgoff_t first)
+{
+	void **entry = NULL;
+	struct page *page;
+	pgoff_t i;
+
+	/* The nodes first, so that nothing can fail once pages are there. */
+	for (i = 0; i < HUGE_PAGES; i += NODE_SLOTS)
+		if (!find_entry(memory, first + i, 0, true))
+			return false;
+	page = alloc_charged(memory, HUGE_ORDER);
+	if (!page)
+		return false;
+	split_page(page, HUGE_ORDER);
+	for (i = 0; i < HUGE_PAGES; i++) {
+		if (!slot_of(i, 0))
+			entry = find_entry(memory, first + i, 0, false);
+		*entry++ = page + i;
+	}
+	entry = find_entry(memory, first, 0, false);
+	*entry = (void *)((unsigned long)page | HUGE);
+	return true;
+}
+
+static bool try_huge(struct wisp_memory *memory, pgoff_t index)
+{
+	pgoff_t first = index & ~(HUGE_PAGES - 1);
+
+	return memory->huge && first + HUGE_PAGES <= memory->size >> PAGE_SHIFT &&
+	       stretch_empty(memory, first) && fill_stretch(memory, first);
 }
 
 /* The page at @index, allocated and zeroed if it was missing, or NULL. */
 static struct page *alloc_page_at(struct wisp_memory *memory, pgoff_t index)
 {
+	struct page *page = find_page(memory, index);
 	struct mem_cgroup *old;
-	struct page **entry;
+	void **entry;
 
-	entry = find_entry(memory, index, false);
-	if (entry && *entry)
-		return *entry;
-
+	if (page)
+		return page;
 	old = set_active_memcg(memory->memcg);
-	entry = find_entry(memory, index, true);
-	if (entry)
-		*entry = alloc_page(MEMORY_GFP);
+	if (try_huge(memory, index)) {
+		page = find_page(memory, index);
+	} else {
+		entry = find_entry(memory, index, 0, true);
+		if (entry)
+			*entry = page = alloc_charged(memory, 0);
+	}
 	set_active_memcg(old);
-	return entry ? *entry : NULL;
+	return page;
 }
 
-static void free_node(struct wisp_node *node, unsigned int level)
-{
-	unsigned int i;
+/* ---- giving pages back --------------------------------------------------- */
 
-	for (i = 0; i < NODE_SLOTS; i++) {
-		if (!node->slots[i])
-			continue;
-		if (level)
-			free_node(node->slots[i], level - 1);
-		else
-			__free_page(node->slots[i]);
+/* Moves the pages of [@first, @last] below @node to @pages. */
+static void take_pages(struct wisp_node *node, unsigned int level,
+		       pgoff_t first, pgoff_t last, struct list_head *pages)
+{
+	pgoff_t span = 1UL << (level * NODE_BITS), end;
+	void **entry;
+
+	for (;; first = end + 1) {
+		end = min(first | (span - 1), last);
+		entry = &node->slots[slot_of(first, level)];
+		if (*entry && level) {
+			take_pages(*entry, level - 1, first, end, pages);
+			if (end - first == span - 1) {
+				kmem_cache_free(node_cache, *entry);
+				*entry = NULL;
+			}
+		} else if (*entry) {
+			list_add(&page_of(*entry)->lru, pages);
+			*entry = NULL;
+		}
+		if (end == last)
+			break;
 	}
-	kmem_cache_free(node_cache, node);
 	cond_resched();
 }
+
+static void free_taken(struct wisp_memory *memory, struct list_head *pages)
+{
+	struct page *page, *next;
+	s64 count = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+		if (!(++count % HUGE_PAGES))
+			cond_resched();
+	}
+	uncharge(memory, count);
+}
+
+/* The stretches at both ends of a range that is taken out are no longer whole. */
+static void split_stretch(struct wisp_memory *memory, pgoff_t index)
+{
+	void **entry = find_entry(memory, index & ~(HUGE_PAGES - 1), 0, false);
+
+	if (entry)
+		*entry = page_of(*entry);
+}
+
+/**
+ * wisp_memory_discard() - free the pages of a range: it reads as zero again
+ * @memory: the object
+ * @offset: bytes, a multiple of PAGE_SIZE
+ * @size: bytes, a multiple of PAGE_SIZE, not 0; the range is in the object
+ *
+ * Nobody sees the old pages when this returns. May sleep.
+ */
+void wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
+{
+	pgoff_t first = offset >> PAGE_SHIFT;
+	pgoff_t last = (offset + size - 1) >> PAGE_SHIFT;
+	struct wisp_memory_user *user;
+	LIST_HEAD(pages);
+
+	scoped_guard(mutex, &memory->lock) {
+		if (!memory->root)
+			return;
+		split_stretch(memory, first);
+		split_stretch(memory, last);
+		take_pages(memory->root, memory->levels - 1, first, last, &pages);
+		if (list_empty(&pages))
+			return;
+		list_for_each_entry(user, &memory->users, list)
+			user->revoke(user, offset, size);
+		unmap_mapping_range(&memory->mapping, offset, size, 1);
+	}
+	free_taken(memory, &pages);
+}
+
+/* @user's tables get the object's pages from now on. May sleep. */
+void wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user)
+{
+	guard(mutex)(&memory->lock);
+	list_add(&user->list, &memory->users);
+}
+
+/* Its revoke() is not called any more, nor is it running. May sleep. */
+void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *user)
+{
+	guard(mutex)(&memory->lock);
+	list_del(&user->list);
+}
+
+/* ---- the object ---------------------------------------------------------- */
 
 static unsigned int levels_for(u64 npages)
 {
@@ -132,10 +326,11 @@ static unsigned int levels_for(u64 npages)
 /**
  * wisp_memory_create() - make a memory object without pages
  * @size: bytes, a multiple of PAGE_SIZE
+ * @huge: allocate 2 MiB at a time where possible
  *
  * Returns the object, or ERR_PTR of -EINVAL (@size) or -ENOMEM.
  */
-struct wisp_memory *wisp_memory_create(u64 size)
+struct wisp_memory *wisp_memory_create(u64 size, bool huge)
 {
 	struct wisp_memory *memory;
 
@@ -147,6 +342,9 @@ struct wisp_memory *wisp_memory_create(u64 size)
 		return ERR_PTR(-ENOMEM);
 	memory->size = size;
 	memory->levels = levels_for(size >> PAGE_SHIFT);
+	memory->huge = huge && memory->levels > 1;
+	memory->unlimited = capable(CAP_SYS_RESOURCE);
+	INIT_LIST_HEAD(&memory->users);
 	memory->memcg = get_mem_cgroup_from_mm(current->mm);
 	address_space_init_once(&memory->mapping);
 	mutex_init(&memory->lock);
@@ -159,8 +357,14 @@ struct wisp_memory *wisp_memory_create(u64 size)
  */
 void wisp_memory_destroy(struct wisp_memory *memory)
 {
-	if (memory->root)
-		free_node(memory->root, memory->levels - 1);
+	LIST_HEAD(pages);
+
+	if (memory->root) {
+		take_pages(memory->root, memory->levels - 1, 0,
+			   (1UL << (memory->levels * NODE_BITS)) - 1, &pages);
+		kmem_cache_free(node_cache, memory->root);
+	}
+	free_taken(memory, &pages);
 	mem_cgroup_put(memory->memcg);
 	mutex_destroy(&memory->lock);
 	kfree(memory);
@@ -192,13 +396,21 @@ u64 wisp_memory_size(const struct wisp_memory *memory)
  * May sleep. Returns what @use returned, or -ENOMEM.
  */
 int wisp_memory_use(struct wisp_memory *memory, pgoff_t index,
-		    int (*use)(void *arg, struct page *page), void *arg)
+		    int (*use)(void *arg, const struct wisp_memory_page *page),
+		    void *arg)
 {
-	struct page *page;
+	struct wisp_memory_page found = {};
+	void **entry;
 
 	guard(mutex)(&memory->lock);
-	page = alloc_page_at(memory, index);
-	return page ? use(arg, page) : -ENOMEM;
+	found.page = alloc_page_at(memory, index);
+	if (!found.page)
+		return -ENOMEM;
+	if (memory->huge) {
+		entry = find_entry(memory, index & ~(HUGE_PAGES - 1), 0, false);
+		found.huge = entry && (unsigned long)*entry & HUGE;
+	}
+	return use(arg, &found);
 }
 
 static ssize_t read_page(struct wisp_memory *memory, u64 offset, size_t len,
@@ -307,12 +519,12 @@ struct insert {
 	vm_fault_t fault;
 };
 
-static int insert_page(void *arg, struct page *page)
+static int insert_page(void *arg, const struct wisp_memory_page *page)
 {
 	struct insert *insert = arg;
 
 	insert->fault = vmf_insert_pfn(insert->vma, insert->hva,
-				       page_to_pfn(page));
+				       page_to_pfn(page->page));
 	return 0;
 }
 
@@ -355,11 +567,23 @@ int wisp_memory_mmap(struct wisp_memory *memory, struct vm_area_struct *vma)
 
 int wisp_memory_init(void)
 {
+	int ret;
+
+	limit_pages = max_memory_mib ? (s64)max_memory_mib << (20 - PAGE_SHIFT) :
+				       (s64)totalram_pages() / 2;
+	ret = percpu_counter_init(&used_pages, 0, GFP_KERNEL);
+	if (ret)
+		return ret;
 	node_cache = KMEM_CACHE(wisp_node, 0);
-	return node_cache ? 0 : -ENOMEM;
+	if (!node_cache) {
+		percpu_counter_destroy(&used_pages);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 void wisp_memory_exit(void)
 {
 	kmem_cache_destroy(node_cache);
+	percpu_counter_destroy(&used_pages);
 }

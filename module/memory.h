@@ -6,6 +6,7 @@
 #ifndef WISP_MEMORY_H
 #define WISP_MEMORY_H
 
+#include <linux/list.h>
 #include <linux/types.h>
 
 struct file;
@@ -17,7 +18,25 @@ struct wisp_memory;
 /* Radix nodes hold 2^6 entries; six levels of them cover any object. */
 #define WISP_MEMORY_MAX_SIZE	(1ULL << 46)
 
-struct wisp_memory *wisp_memory_create(u64 size);
+/* Somebody whose page tables hold the object's pages. */
+struct wisp_memory_user {
+	/* Protected by the object's lock. */
+	struct list_head list;
+
+	/*
+	 * Takes all pages of a range out of the tables and returns once no CPU
+	 * uses them. With the object locked. May sleep.
+	 */
+	void (*revoke)(struct wisp_memory_user *user, u64 offset, u64 size);
+};
+
+/* What wisp_memory_use() found: one page, of a 2 MiB stretch if @huge. */
+struct wisp_memory_page {
+	struct page *page;
+	bool huge;
+};
+
+struct wisp_memory *wisp_memory_create(u64 size, bool huge);
 void wisp_memory_destroy(struct wisp_memory *memory);
 
 /* Makes @file, of an anonymous inode, the object's fd. */
@@ -35,7 +54,11 @@ ssize_t wisp_memory_write(struct wisp_memory *memory, u64 offset,
  * puts into a page table is there before anybody can take the page back.
  */
 int wisp_memory_use(struct wisp_memory *memory, pgoff_t index,
-		    int (*use)(void *arg, struct page *page), void *arg);
+		    int (*use)(void *arg, const struct wisp_memory_page *page),
+		    void *arg);
+void wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user);
+void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *user);
+void wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size);
 
 int wisp_memory_init(void);
 void wisp_memory_exit(void);

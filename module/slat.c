@@ -52,14 +52,23 @@ static u64 leaf_entry(const struct wisp_slat_format *format, u64 pfn, u32 prot)
 	return entry;
 }
 
-/* The table that *@entry leads to, allocated if there is none. */
-static u64 *next_table(struct wisp_slat *slat, u64 *entry)
+static bool is_table(const struct wisp_slat *slat, u64 entry, unsigned int level)
+{
+	return level && entry & slat->format->present &&
+	       !(level == 1 && entry & slat->format->huge);
+}
+
+/*
+ * The table that *@entry leads to, allocated if there is none. NULL: no memory,
+ * or a 2 MiB leaf is there.
+ */
+static u64 *next_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 {
 	u64 old = READ_ONCE(*entry);
 	u64 *table;
 
 	if (old & slat->format->present)
-		return table_of(old);
+		return is_table(slat, old, level) ? table_of(old) : NULL;
 
 	table = (u64 *)__get_free_page(TABLE_GFP);
 	if (!table)
@@ -67,7 +76,7 @@ static u64 *next_table(struct wisp_slat *slat, u64 *entry)
 	old = cmpxchg64(entry, 0, table_entry(slat, table));
 	if (old) {
 		free_page((unsigned long)table);
-		return table_of(old);
+		return is_table(slat, old, level) ? table_of(old) : NULL;
 	}
 	return table;
 }
@@ -93,32 +102,38 @@ int wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format
  * @gpa: guest-physical address, page-aligned
  * @pfn: host page frame
  * @prot: WISP_PROT_*
+ * @huge: @gpa and @pfn begin 2 MiB that may be one leaf. They are not where a
+ *	table is there already
  *
- * A page that is mapped already stays as it is: another vCPU was faster. The
- * caller keeps unmapping out. May sleep. Returns 0 or -ENOMEM.
+ * What is mapped already stays as it is: another vCPU was faster. The caller
+ * keeps unmapping out. May sleep. Returns 0; -ENOMEM; or -EEXIST: @huge is not
+ * possible, or it is what is there already.
  */
-int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot)
+int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge)
 {
 	unsigned int level = slat->format->levels - 1;
 	u64 *table = slat->root;
-	u64 *entry;
+	u64 *entry, leaf;
 
 	for (;; level--) {
 		entry = &table[(gpa >> shift_of(level)) & (ENTRIES - 1)];
-		if (!level)
+		if (level == (huge ? 1 : 0))
 			break;
-		table = next_table(slat, entry);
+		table = next_table(slat, entry, level);
 		if (!table)
-			return -ENOMEM;
+			return READ_ONCE(*entry) ? -EEXIST : -ENOMEM;
 	}
-	cmpxchg64(entry, 0, leaf_entry(slat->format, pfn, prot));
-	return 0;
+	leaf = leaf_entry(slat->format, pfn, prot);
+	if (huge)
+		leaf |= slat->format->huge;
+	return cmpxchg64(entry, 0, leaf) && huge ? -EEXIST : 0;
 }
 
 /*
  * Empties [@gpa, @last] below @table; true if anything was there. Tables that
- * are wholly inside go to @freed through their struct page: the hardware may
- * still be walking them, so their contents stay entries.
+ * are wholly inside go to @freed, if there is one, through their struct page:
+ * the hardware may still be walking them, so their contents stay entries. Of a
+ * 2 MiB leaf nothing remains.
  */
 static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 			u64 gpa, u64 last, struct list_head *freed)
@@ -131,16 +146,18 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 		end = min(gpa | (span - 1), last);
 		entry = &table[(gpa >> shift_of(level)) & (ENTRIES - 1)];
 		if (*entry & slat->format->present) {
-			u64 *lower = level ? table_of(*entry) : NULL;
+			u64 *lower = is_table(slat, *entry, level) ?
+					     table_of(*entry) : NULL;
 
-			found |= !level;
+			found |= !lower;
 			if (lower)
 				found |= unmap_level(slat, lower, level - 1,
 						     gpa, end, freed);
-			if (!lower || end - gpa == span - 1) {
+			if (!lower)
 				WRITE_ONCE(*entry, 0);
-				if (lower)
-					list_add(&virt_to_page(lower)->lru, freed);
+			else if (freed && end - gpa == span - 1) {
+				WRITE_ONCE(*entry, 0);
+				list_add(&virt_to_page(lower)->lru, freed);
 			}
 		}
 		if (end == last)
@@ -156,9 +173,9 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
  * @gpa: first guest-physical address, page-aligned
  * @size: bytes, not 0, a multiple of PAGE_SIZE
  * @freed: gets the tables that are no longer needed; wisp_slat_free() takes
- *	them once every CPU that may walk them has flushed
+ *	them once every CPU that may walk them has flushed. NULL: they stay
  *
- * The caller keeps mapping out. May sleep. Returns whether a page was mapped.
+ * The caller keeps mapping in the range out and, with @freed, any unmapping. May sleep. Returns whether a page was mapped.
  */
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed)
@@ -191,7 +208,7 @@ static void free_level(struct wisp_slat *slat, u64 *table, unsigned int level)
 
 	for (i = 0; level && i < ENTRIES; i += 8)
 		for (j = i; !line_empty(&table[i]) && j < i + 8; j++)
-			if (table[j] & slat->format->present)
+			if (is_table(slat, table[j], level))
 				free_level(slat, table_of(table[j]), level - 1);
 	free_page((unsigned long)table);
 	if (level)

@@ -16,7 +16,8 @@ struct list_head;
 /**
  * struct wisp_slat_format - the bits of an entry
  * @table: set in an entry that leads to a lower table
- * @leaf: set in every 4 KiB leaf
+ * @leaf: set in every leaf
+ * @huge: set in a 2 MiB leaf besides
  * @present: an entry with none of these is empty
  * @readable: set in a leaf that may be read
  * @writable: set in a leaf that may be written
@@ -27,6 +28,7 @@ struct list_head;
 struct wisp_slat_format {
 	u64 table;
 	u64 leaf;
+	u64 huge;
 	u64 present;
 	u64 readable;
 	u64 writable;
@@ -49,7 +51,7 @@ struct wisp_slat {
 
 int wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format);
 void wisp_slat_exit(struct wisp_slat *slat);
-int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot);
+int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge);
 
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed);

@@ -19,12 +19,29 @@ struct wisp_vm;
 
 #define WISP_MAX_VCPUS	64
 
+/* Why RFLAGS.TF is set behind the guest's back. */
+enum wisp_step {
+	WISP_STEP_NOT,
+	WISP_STEP_VMM,		/* WISP_RUN_STEP */
+	WISP_STEP_IRET,		/* an NMI waits for the IRET to end */
+	WISP_STEP_DR,		/* a guest's access, under the VMM's breakpoints */
+};
+
 /* What the last exit may still be completed with. */
 enum wisp_completion {
 	WISP_COMPLETE_NOTHING,
 	WISP_COMPLETE_SKIP,	/* the instruction has no result */
 	WISP_COMPLETE_IN,	/* AL, AX or EAX */
 	WISP_COMPLETE_RDMSR,	/* EDX:EAX */
+};
+
+/* Counted by the runner, read by anybody. */
+struct wisp_vcpu_stats {
+	u64 entries;
+	u64 host_exits;
+	u64 faults;
+	u64 injections;
+	u64 exits[WISP_EXIT_DEBUG + 1];
 };
 
 struct wisp_vcpu {
@@ -46,14 +63,23 @@ struct wisp_vcpu {
 	u64 tsc_aux;
 	struct wisp_fpu fpu;
 	struct wisp_host host;
+	unsigned long switches;		/* of the runner's task, at the last window */
 	bool guest_has_dr;		/* DR0-3 are the guest's in this window */
+	bool vmm_has_dr;		/* or the VMM's breakpoints */
 	struct wisp_exit exit;
 	struct wisp_registers scratch;	/* of the groups being checked */
 	bool intr_window;		/* what the backend was told */
-	bool iret;			/* @iret_rip: the IRET that ends an NMI */
-	u64 iret_rip;
 
 	/* Owned by the holder of @lock: the run. */
+	struct wisp_vcpu_stats stats;
+	struct wisp_breakpoints breakpoints;	/* with WISP_RUN_BREAKPOINTS */
+	enum wisp_step step;
+	bool step_tf;			/* RFLAGS.TF as the guest has it */
+	bool breakpoints_live;		/* and not the guest's DR0-3 and DR7 */
+	bool trap_int3;			/* what the backend was told */
+	bool dr6_kept;			/* @new_dr6 is valid */
+	u64 guest_dr6;			/* before the entry */
+	u64 new_dr6;
 	u32 run_flags;
 	enum wisp_completion completion;
 	u8 completion_size;
@@ -85,6 +111,14 @@ void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 			     struct wisp_registers *regs);
 void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 			     const struct wisp_registers *regs);
+void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,
+			  struct wisp_state *state);
+u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
+			  const struct wisp_state *state,
+			  struct wisp_xsave_head *head);
+void wisp_vcpu_load_state(struct wisp_vcpu *vcpu, u32 groups,
+			  const struct wisp_state *state,
+			  const struct wisp_xsave_head *head);
 int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			struct wisp_state *state);
 int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,

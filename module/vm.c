@@ -7,21 +7,27 @@
 #include <linux/cleanup.h>
 #include <linux/file.h>
 #include <linux/list.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uio.h>
 
+#include <asm/tsc.h>
+
 #include "backend.h"
 #include "cpuid.h"
+#include "creator.h"
 #include "hw.h"
 #include "memory.h"
 #include "msr.h"
 
+#define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
+
 /**
  * wisp_vm_create() - make a VM without slots and vCPUs
  *
- * May sleep. Returns it, or ERR_PTR of -EBUSY or -ENOMEM.
+ * May sleep. Returns it, or ERR_PTR of -EBUSY, -EDQUOT or -ENOMEM.
  */
 struct wisp_vm *wisp_vm_create(void)
 {
@@ -35,10 +41,19 @@ struct wisp_vm *wisp_vm_create(void)
 	init_rwsem(&vm->slots_sem);
 	vm->cpuid = wisp_cpuid_default();
 	xa_init_flags(&vm->vcpus, XA_FLAGS_ACCOUNT);
+	mt_init(&vm->protections);
 
+	vm->creator = wisp_creator_get();
+	if (IS_ERR(vm->creator)) {
+		ret = PTR_ERR(vm->creator);
+		goto err_free;
+	}
+	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VMS);
+	if (ret)
+		goto err_creator;
 	ret = wisp_slat_init(&vm->slat, &wisp_backend->format);
 	if (ret)
-		goto err_free;
+		goto err_uncharge;
 	ret = wisp_hw_get();
 	if (ret)
 		goto err_slat;
@@ -46,6 +61,10 @@ struct wisp_vm *wisp_vm_create(void)
 
 err_slat:
 	wisp_slat_exit(&vm->slat);
+err_uncharge:
+	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VMS);
+err_creator:
+	wisp_creator_put(vm->creator);
 err_free:
 	kfree(vm);
 	return ERR_PTR(ret);
@@ -61,6 +80,8 @@ void wisp_vm_destroy(struct wisp_vm *vm)
 	unsigned long index;
 	unsigned int i;
 
+	for (i = 0; i < vm->nslots; i++)
+		wisp_memory_detach(vm->slots[i]->memory, &vm->slots[i]->user);
 	xa_for_each(&vm->vcpus, index, vcpu)
 		wisp_vcpu_destroy(vcpu);
 	xa_destroy(&vm->vcpus);
@@ -69,8 +90,11 @@ void wisp_vm_destroy(struct wisp_vm *vm)
 	for (i = 0; i < vm->nslots; i++)
 		wisp_slot_free(vm->slots[i]);
 	kfree(vm->slots);
+	mtree_destroy(&vm->protections);
 	kfree(vm->own_cpuid);
 	kfree(vm->msr_policy);
+	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VMS);
+	wisp_creator_put(vm->creator);
 	mutex_destroy(&vm->lock);
 	kfree(vm);
 }
@@ -140,6 +164,19 @@ static void revoke(struct wisp_vm *vm)
 	}
 }
 
+/* The memory object takes pages back: out of this slot's part of the tables. */
+static void revoke_slot(struct wisp_memory_user *user, u64 offset, u64 size)
+{
+	struct wisp_slot *slot = container_of(user, struct wisp_slot, user);
+	u64 first = max(offset, slot->offset);
+	u64 end = min(offset + size, slot->offset + slot->size);
+
+	if (first < end &&
+	    wisp_slat_unmap(&slot->vm->slat, slot->gpa + first - slot->offset,
+			    end - first, NULL))
+		revoke(slot->vm);
+}
+
 /* Takes vm->slots[i] out. */
 static void take_slot(struct wisp_vm *vm, unsigned int i)
 {
@@ -150,6 +187,7 @@ static void take_slot(struct wisp_vm *vm, unsigned int i)
 	vm->nslots--;
 	memmove(&vm->slots[i], &vm->slots[i + 1],
 		(vm->nslots - i) * sizeof(*vm->slots));
+	wisp_memory_detach(slot->memory, &slot->user);
 	if (wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed) ||
 	    !list_empty(&freed))
 		revoke(vm);
@@ -167,6 +205,46 @@ static bool overlaps(const struct wisp_vm *vm, const struct wisp_slot *slot)
 		if (vm->slots[i]->number != slot->number)
 			return true;
 	return false;
+}
+
+/* PROT_ALL takes the protection away. Returns 0 or -ENOMEM. */
+static int store_protection(struct wisp_vm *vm, u64 gpa, u64 size, u32 prot)
+{
+	void *entry = prot == PROT_ALL ? NULL : xa_mk_value(prot);
+
+	if (!entry && mtree_empty(&vm->protections))
+		return 0;
+	return mtree_store_range(&vm->protections, gpa >> PAGE_SHIFT,
+				 (gpa + size - 1) >> PAGE_SHIFT, entry,
+				 GFP_KERNEL_ACCOUNT);
+}
+
+/**
+ * wisp_vm_protect() - WISP_PROTECT
+ * @vm: the VM
+ * @ranges: checked
+ * @count: of them
+ *
+ * May sleep. Returns 0 or -ENOMEM.
+ */
+int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
+		    u32 count)
+{
+	bool found = false;
+	int ret = 0;
+	u32 i;
+
+	guard(rwsem_write)(&vm->slots_sem);
+	for (i = 0; i < count && !ret; i++) {
+		ret = store_protection(vm, ranges[i].gpa, ranges[i].range_size,
+				       ranges[i].prot);
+		found |= wisp_slat_unmap(&vm->slat, ranges[i].gpa,
+					 ranges[i].range_size, NULL);
+		cond_resched();
+	}
+	if (found)
+		revoke(vm);
+	return ret;
 }
 
 static int make_room(struct wisp_vm *vm)
@@ -213,6 +291,9 @@ int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 		(vm->nslots - at) * sizeof(*vm->slots));
 	vm->slots[at] = slot;
 	vm->nslots++;
+	slot->vm = vm;
+	slot->user.revoke = revoke_slot;
+	wisp_memory_attach(slot->memory, &slot->user);
 	return 0;
 }
 
@@ -233,21 +314,57 @@ struct map {
 	struct wisp_vm *vm;
 	u64 gpa;
 	u32 prot;
+	bool huge;
 };
 
-static int map_page(void *arg, struct page *page)
+/* Whether the 2 MiB round @gpa are in the slot, and in step with its object. */
+static bool huge_fits(const struct wisp_slot *slot, u64 gpa)
+{
+	u64 first = gpa & PMD_MASK;
+
+	return first >= slot->gpa &&
+	       first + PMD_SIZE <= slot->gpa + slot->size &&
+	       !((slot->offset - slot->gpa) & ~PMD_MASK);
+}
+
+static int map_page(void *arg, const struct wisp_memory_page *page)
 {
 	struct map *map = arg;
+	u64 pfn = page_to_pfn(page->page);
+	u64 mask = PMD_SIZE / PAGE_SIZE - 1;
+	int ret = -EEXIST;
 
-	return wisp_slat_map(&map->vm->slat, map->gpa, page_to_pfn(page),
-			     map->prot);
+	if (page->huge && map->huge)
+		ret = wisp_slat_map(&map->vm->slat, map->gpa & PMD_MASK,
+				    pfn & ~mask, map->prot, true);
+	if (ret == -EEXIST)
+		ret = wisp_slat_map(&map->vm->slat, map->gpa, pfn, map->prot,
+				    false);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+/* Narrows @map by what protects its page; a protection is for 4 KiB leaves. */
+static void apply_protection(struct wisp_vm *vm, struct map *map)
+{
+	unsigned long gfn = map->gpa >> PAGE_SHIFT;
+	unsigned long first = (map->gpa & PMD_MASK) >> PAGE_SHIFT;
+	unsigned long last = first + PMD_SIZE / PAGE_SIZE - 1;
+	void *entry;
+
+	if (mtree_empty(&vm->protections))
+		return;
+	entry = mtree_load(&vm->protections, gfn);
+	if (entry)
+		map->prot &= xa_to_value(entry);
+	if (mt_find(&vm->protections, &first, last))
+		map->huge = false;
 }
 
 /**
  * wisp_vm_fault() - a vCPU touched guest-physical memory that is not mapped
  * @vm: the VM
  * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT
- *	is added where it applies
+ *	or WISP_MEMORY_PROTECTED is added where it applies
  *
  * May sleep. Returns 0 (go on), -EFAULT (outside the slots or against their
  * protection) or -ENOMEM.
@@ -266,6 +383,12 @@ int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
 		return -EFAULT;
 	}
 	map.prot = slot->prot;
+	map.huge = huge_fits(slot, map.gpa);
+	apply_protection(vm, &map);
+	if (exit->memory.access & ~map.prot) {
+		exit->memory.flags |= WISP_MEMORY_PROTECTED;
+		return -EFAULT;
+	}
 	return wisp_memory_use(slot->memory,
 			       (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT,
 			       map_page, &map);
@@ -339,4 +462,27 @@ ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to)
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
 {
 	return rw(vm, gpa, from, true);
+}
+
+/* Sums up; a vCPU that runs is read as it stands. */
+void wisp_vm_stats(struct wisp_vm *vm, struct wisp_stats *stats)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+	unsigned int i;
+	u64 run_time = 0;
+
+	scoped_guard(rwsem_read, &vm->slots_sem)
+		stats->slots = vm->nslots;
+	xa_for_each(&vm->vcpus, index, vcpu) {
+		stats->vcpus++;
+		run_time += READ_ONCE(vcpu->run_time);
+		stats->entries += READ_ONCE(vcpu->stats.entries);
+		stats->host_exits += READ_ONCE(vcpu->stats.host_exits);
+		stats->faults += READ_ONCE(vcpu->stats.faults);
+		stats->injections += READ_ONCE(vcpu->stats.injections);
+		for (i = 0; i < ARRAY_SIZE(vcpu->stats.exits); i++)
+			stats->exits[i] += READ_ONCE(vcpu->stats.exits[i]);
+	}
+	stats->run_time_ns = mul_u64_u32_div(run_time, 1000000, tsc_khz);
 }

@@ -5,24 +5,30 @@
 #ifndef WISP_VM_H
 #define WISP_VM_H
 
+#include <linux/maple_tree.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
+#include "memory.h"
 #include "slat.h"
 #include "vcpu.h"
 
 struct file;
 struct iov_iter;
 struct wisp_cpuid;
-struct wisp_memory;
+struct wisp_creator;
 struct wisp_msr_policy;
 
 #define WISP_MAX_SLOTS	1024
 
-/* Constant after create. */
 struct wisp_slot {
+	/* Protected by the memory object's lock. */
+	struct wisp_memory_user user;
+
+	/* Constant after create. */
+	struct wisp_vm *vm;
 	u64 gpa;
 	u64 size;
 	u64 offset;
@@ -33,6 +39,9 @@ struct wisp_slot {
 };
 
 struct wisp_vm {
+	/* Constant after create. */
+	struct wisp_creator *creator;
+
 	/* Serialises creation of vCPUs and changes of policy. */
 	struct mutex lock;
 
@@ -52,9 +61,16 @@ struct wisp_vm {
 	unsigned int nslots;
 	unsigned int room;
 
+	/* By gfn: the WISP_PROT_* of wisp_vm_protect(), as a value entry. */
+	struct maple_tree protections;
+
 	/* Entries are added with @slots_sem shared, removed with it exclusive. */
 	struct wisp_slat slat;
 };
+
+int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
+		    u32 count);
+void wisp_vm_stats(struct wisp_vm *vm, struct wisp_stats *stats);
 
 struct wisp_vm *wisp_vm_create(void);
 void wisp_vm_destroy(struct wisp_vm *vm);

@@ -235,6 +235,7 @@ static void decode_code(struct svm_vcpu *svm)
 		exit->reason = WISP_EXIT_DEBUG_ACCESS;
 		break;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_DB:
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_BP:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_AC:
 		decode_exception(exit, control->exit_code - SVM_EXIT_EXCP_BASE,
 				 control->exit_info_1);

@@ -6,6 +6,7 @@
 
 #include <asm/asm.h>
 #include <asm/nospec-branch.h>
+#include <asm/segment.h>
 
 /* Offsets in struct wisp_general; RAX and RSP travel in the VMCB. */
 #define RCX	(1 * 8)
@@ -22,6 +23,10 @@
 #define R13	(13 * 8)
 #define R14	(14 * 8)
 #define R15	(15 * 8)
+
+.section .rodata
+verw_selector:
+	.word __KERNEL_DS
 
 .section .text
 
@@ -63,6 +68,16 @@ SYM_FUNC_START(svm_enter)
 	mov	R15(%rsi), %r15
 	mov	RSI(%rsi), %rsi
 
+	/*
+	 * What the host left in the CPU's buffers (TSA, where the kernel says
+	 * so). A branch, since an alternative cannot hold the RIP-relative VERW.
+	 */
+#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
+	ALTERNATIVE "jmp 3f", "", X86_FEATURE_CLEAR_CPU_BUF_VM
+	verw	verw_selector(%rip)
+3:
+#endif
+
 	/* QEMU's TCG carries the shadow of STI into the guest: let it end. */
 	sti
 	nop
@@ -93,7 +108,12 @@ SYM_FUNC_START(svm_enter)
 
 	/* Before the first RET: the guest filled the return predictors. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
+#ifdef UNTRAIN_RET_VM
+	UNTRAIN_RET_VM
+#else
 	UNTRAIN_RET
+	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT
+#endif
 
 	/* What the host does not overwrite at once is not the guest's to pass. */
 	xor	%eax, %eax

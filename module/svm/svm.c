@@ -234,17 +234,25 @@ static void svm_set_nmi_window(struct wisp_vcpu *vcpu, bool on)
 	set_intercept(&svm_of(vcpu)->vmcb->control, INTERCEPT_IRET, on);
 }
 
+static void svm_set_trap_int3(struct wisp_vcpu *vcpu, bool on)
+{
+	set_intercept(&svm_of(vcpu)->vmcb->control,
+		      INTERCEPT_EXCEPTION * 32 + X86_TRAP_BP, on);
+}
+
 /* ---- running ------------------------------------------------------------- */
 
 static void svm_window_enter(struct wisp_vcpu *vcpu)
 {
+	svm_quiet_enter(svm_of(vcpu));
 	asm volatile("vmsave %%rax" : : "a"(this_cpu_read(svm_cpus.host_hpa))
 		     : "memory");
 }
 
-/* Every exit has loaded the host's state already. */
+/* Every exit has loaded the host's VMSAVE state already. */
 static void svm_window_leave(struct wisp_vcpu *vcpu)
 {
+	svm_quiet_leave(svm_of(vcpu));
 }
 
 static enum wisp_flush_reason flush_reason(const struct svm_cpu *cpu,
@@ -295,7 +303,8 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	save->rip = vcpu->general.rip;
 	save->rflags = vcpu->general.rflags;
 	save->dr6 = vcpu->debug.dr6;
-	save->dr7 = vcpu->debug.dr7;
+	save->dr7 = vcpu->breakpoints_live ? vcpu->breakpoints.dr7 :
+					     vcpu->debug.dr7;
 	control->int_state = vcpu->events.interrupt_shadow;
 	control->tsc_offset = vcpu->tsc_offset;
 	prepare_flush(cpu, svm);
@@ -315,7 +324,8 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	vcpu->general.rip = save->rip;
 	vcpu->general.rflags = save->rflags;
 	vcpu->debug.dr6 = save->dr6;
-	vcpu->debug.dr7 = save->dr7;
+	if (!vcpu->breakpoints_live)
+		vcpu->debug.dr7 = save->dr7;
 	vcpu->events.interrupt_shadow =
 		control->int_state & SVM_INTERRUPT_SHADOW_MASK;
 	svm_decode(svm);
@@ -358,6 +368,8 @@ static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 	control->asid = WISP_ASID;
 	control->int_ctl = V_INTR_MASKING_MASK;
 	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
+	if (boot_cpu_has(X86_FEATURE_LBRV))
+		control->virt_ext = LBR_CTL_ENABLE_MASK;
 	control->nested_cr3 = __sme_pa(vcpu->vm->slat.root);
 	return 0;
 }
@@ -517,6 +529,7 @@ struct wisp_backend svm_backend = {
 	.format = {
 		.table = _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED,
 		.leaf = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED,
+		.huge = _PAGE_PSE,
 		.present = _PAGE_PRESENT,
 		.writable = _PAGE_RW,
 		.not_executable = _PAGE_NX,
@@ -534,6 +547,7 @@ struct wisp_backend svm_backend = {
 	.inject = svm_inject,
 	.set_intr_window = svm_set_intr_window,
 	.set_nmi_window = svm_set_nmi_window,
+	.set_trap_int3 = svm_set_trap_int3,
 	.window_enter = svm_window_enter,
 	.window_leave = svm_window_leave,
 	.run = svm_run,

@@ -25,6 +25,8 @@
  *   EFAULT      a pointer does not lead to memory of the caller
  *   EBADF       an fd argument is not open
  *   EBUSY       the hardware or the object is in use
+ *   EDQUOT      the user has as many VMs or vCPUs as the driver's parameters
+ *               allow
  *   ENOENT      no such vCPU
  *   ENOMEM      no memory, or none left in the memory cgroup
  *   ENOTTY      this kind of fd has no such call
@@ -139,10 +141,15 @@ struct wisp_query {
 	__u64 cpuid;
 };
 
+/* wisp_create_memory.flags */
+#define WISP_MEMORY_HUGE	(1U << 0) /* 2 MiB at a time, where there are */
+
 /**
  * struct wisp_create_memory - WISP_CREATE_MEMORY: a memory object
  * @size: sizeof(struct wisp_create_memory)
- * @flags: zero
+ * @flags: WISP_MEMORY_HUGE: the first touch of 2 MiB allocates all of them, and
+ *	the guest's tables use one entry where gpa and offset of its slot allow
+ *	it; where the host has no such stretch, 4 KiB pages serve
  * @memory_size: bytes, a multiple of WISP_PAGE_SIZE, 1 page to max_memory_size
  *
  * Reads as zero; a page is allocated when the guest, the mapping or write()
@@ -168,16 +175,41 @@ struct wisp_create_memory {
  * empty MSR policy: #GP for every MSR that the driver does not keep itself.
  *
  * Returns the vm fd, or -1 with errno E2BIG, EBUSY (another hypervisor holds
- * the hardware), EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, EOPNOTSUPP.
+ * the hardware), EDQUOT, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, EOPNOTSUPP.
  */
 struct wisp_create_vm {
 	__u32 size;
 	__u32 flags;
 };
 
+/* ---- memory fd ---------------------------------------------------------- */
+
+#define WISP_DISCARD		_IO(WISP_IOCTL_TYPE, 0x20)
+
+/**
+ * struct wisp_discard - WISP_DISCARD: give pages back
+ * @size: sizeof(struct wisp_discard)
+ * @flags: zero
+ * @offset: bytes into the object, a multiple of WISP_PAGE_SIZE
+ * @discard_size: bytes, a multiple of WISP_PAGE_SIZE, not 0
+ *
+ * The range reads as zero from now on. vCPUs may be running and the range may
+ * be mapped: when the call returns nobody sees the old pages.
+ *
+ * Returns 0, or -1 with errno E2BIG, EFAULT, EINVAL (alignment, or past the
+ * object's end), EOPNOTSUPP.
+ */
+struct wisp_discard {
+	__u32 size;
+	__u32 flags;
+	__u64 offset;
+	__u64 discard_size;
+};
+
 /* ---- vm fd -------------------------------------------------------------- */
 
 #define WISP_SET_SLOT		_IO(WISP_IOCTL_TYPE, 0x40)
+#define WISP_PROTECT		_IO(WISP_IOCTL_TYPE, 0x41)
 #define WISP_SET_CPUID		_IO(WISP_IOCTL_TYPE, 0x42)
 #define WISP_SET_MSR_POLICY	_IO(WISP_IOCTL_TYPE, 0x43)
 #define WISP_CREATE_VCPU	_IO(WISP_IOCTL_TYPE, 0x44)
@@ -185,6 +217,7 @@ struct wisp_create_vm {
 #define WISP_KICK		_IO(WISP_IOCTL_TYPE, 0x46)
 #define WISP_GET_STATE		_IO(WISP_IOCTL_TYPE, 0x47)
 #define WISP_SET_STATE		_IO(WISP_IOCTL_TYPE, 0x48)
+#define WISP_STATS		_IO(WISP_IOCTL_TYPE, 0x49)
 
 /* wisp_set_slot.prot, wisp_exit.memory.access */
 #define WISP_PROT_READ		(1U << 0)
@@ -222,6 +255,48 @@ struct wisp_set_slot {
 	__u32 prot;
 	__u32 reserved;
 };
+
+/**
+ * struct wisp_protect_range - what a guest may do with some of its memory
+ * @gpa: guest-physical address, a multiple of WISP_PAGE_SIZE
+ * @range_size: bytes, a multiple of WISP_PAGE_SIZE, not 0
+ * @prot: 0, or WISP_PROT_READ with or without WRITE and EXEC
+ * @reserved: zero
+ */
+struct wisp_protect_range {
+	__u64 gpa;
+	__u64 range_size;
+	__u32 prot;
+	__u32 reserved;
+};
+
+/**
+ * struct wisp_protect - WISP_PROTECT: narrow what slots allow
+ * @size: sizeof(struct wisp_protect)
+ * @flags: zero
+ * @count: ranges, 1 to WISP_MAX_PROTECT_RANGES
+ * @reserved: zero
+ * @ranges: pointer to struct wisp_protect_range[@count]; later ones win
+ *
+ * A page may be accessed as both its slot and its protection allow; without
+ * one, as its slot does. An access against it exits with WISP_EXIT_MEMORY and
+ * WISP_MEMORY_PROTECTED. A protection belongs to the addresses: it stays when a
+ * slot comes or goes, until all of READ, WRITE and EXEC takes it away. vCPUs may
+ * be running: when the call returns all of them obey.
+ *
+ * Returns 0, or -1 with errno E2BIG (also: @count), EFAULT, EINVAL (alignment,
+ * past gpa_bits, @prot without READ, @count 0), ENOMEM (ranges may have been
+ * protected already), EOPNOTSUPP (unknown @prot bit).
+ */
+struct wisp_protect {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 reserved;
+	__u64 ranges;
+};
+
+#define WISP_MAX_PROTECT_RANGES	65536
 
 /**
  * struct wisp_set_cpuid - WISP_SET_CPUID: replace the VM's CPUID table
@@ -312,8 +387,8 @@ struct wisp_set_msr_policy {
  *
  * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
  *
- * Returns 0, or -1 with errno E2BIG, EEXIST, EFAULT, EINVAL (@vcpu), ENOMEM,
- * EOPNOTSUPP.
+ * Returns 0, or -1 with errno E2BIG, EDQUOT, EEXIST, EFAULT, EINVAL (@vcpu),
+ * ENOMEM, EOPNOTSUPP.
  */
 struct wisp_create_vcpu {
 	__u32 size;
@@ -550,6 +625,8 @@ struct wisp_vcpu_state {
  * @WISP_EXIT_ENTRY_FAILED: the hardware refused the state: wisp_exit.hw and
  *	wisp_vcpu_page.field
  * @WISP_EXIT_UNEXPECTED: an exit that the driver does not know: wisp_exit.hw
+ * @WISP_EXIT_DEBUG: a step, a breakpoint or INT3 that the VMM asked for:
+ *	wisp_exit.debug
  */
 enum wisp_exit_reason {
 	WISP_EXIT_NONE = 0,
@@ -566,7 +643,9 @@ enum wisp_exit_reason {
 	WISP_EXIT_NOMEM = 11,
 	WISP_EXIT_ENTRY_FAILED = 12,
 	WISP_EXIT_UNEXPECTED = 13,
+	WISP_EXIT_DEBUG = 14,
 };
+
 
 /* wisp_exit.flags */
 #define WISP_EXIT_INTR_READY	(1U << 0) /* an interrupt would go in at once, */
@@ -581,6 +660,7 @@ enum wisp_exit_reason {
 /* wisp_exit.memory.flags */
 #define WISP_MEMORY_SLOT	(1U << 0) /* in a slot, against its protection */
 #define WISP_MEMORY_WALK	(1U << 1) /* the CPU's walk of the guest's tables */
+#define WISP_MEMORY_PROTECTED	(1U << 2) /* in a slot, against WISP_PROTECT */
 
 /**
  * struct wisp_exit - why and where a run ended
@@ -596,6 +676,8 @@ enum wisp_exit_reason {
  * @msr: WISP_EXIT_MSR: @msr.write 0 or 1, @msr.data what WRMSR writes
  * @task_switch: WISP_EXIT_TASK_SWITCH: @task_switch.selector of the new TSS;
  *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP
+ * @debug: WISP_EXIT_DEBUG: @debug.vector 1 (#DB; @debug.dr6 says which
+ *	breakpoint, or BS for a step) or 3 (#BP; RIP is at the INT3)
  * @hw: WISP_EXIT_ENTRY_FAILED, WISP_EXIT_UNEXPECTED: the hardware's own words
  *	(SVM: EXITCODE, EXITINFO1, EXITINFO2)
  * @raw: the largest any exit uses
@@ -634,6 +716,11 @@ struct wisp_exit {
 			__u32 error_code;
 		} task_switch;
 		struct {
+			__u64 dr6;
+			__u32 vector;
+			__u32 reserved;
+		} debug;
+		struct {
 			__u64 code;
 			__u64 info1;
 			__u64 info2;
@@ -644,6 +731,22 @@ struct wisp_exit {
 
 /* wisp_vcpu_page.flags */
 #define WISP_RUN_INTR_WINDOW	(1U << 0) /* exit when an interrupt could go in */
+#define WISP_RUN_STEP		(1U << 1) /* exit after one instruction */
+#define WISP_RUN_BREAKPOINTS	(1U << 2) /* use wisp_vcpu_page.breakpoints */
+#define WISP_RUN_TRAP_INT3	(1U << 3) /* exit on INT3 */
+
+/**
+ * struct wisp_breakpoints - a debugger's hardware breakpoints
+ * @address: linear, as in DR0-3
+ * @dr7: enables, kinds and lengths, as in DR7
+ *
+ * With WISP_RUN_BREAKPOINTS they are in the CPU instead of the guest's own,
+ * which the guest goes on seeing but which do not fire meanwhile.
+ */
+struct wisp_breakpoints {
+	__u64 address[4];
+	__u64 dr7;
+};
 
 /**
  * struct wisp_vcpu_page - the page a vCPU shares with its VMM
@@ -663,6 +766,7 @@ struct wisp_exit {
  * @inject: in: an event for the guest; its type is set to NONE once taken
  * @reserved: zero
  * @exit: out: how the run ended
+ * @breakpoints: in: with WISP_RUN_BREAKPOINTS
  * @reserved2: zero
  * @state: in and out: the groups of @dirty and @want
  *
@@ -682,7 +786,8 @@ struct wisp_vcpu_page {
 	struct wisp_event inject;
 	__u64 reserved[2];
 	struct wisp_exit exit;
-	__u64 reserved2[12];
+	struct wisp_breakpoints breakpoints;
+	__u64 reserved2[7];
 	struct wisp_state state;
 };
 
@@ -695,6 +800,36 @@ struct wisp_vcpu_page {
  */
 #define WISP_FIELD(member)	__builtin_offsetof(struct wisp_vcpu_page, member)
 
+/**
+ * struct wisp_stats - WISP_STATS: what a VM has done
+ * @size: sizeof(struct wisp_stats)
+ * @flags: zero
+ * @vcpus: out: vCPUs there are
+ * @slots: out: slots there are
+ * @run_time_ns: out: guest run time of all vCPUs
+ * @entries: out: entries into the guest
+ * @host_exits: out: exits for interrupts of the host
+ * @faults: out: second-level faults that mapped a page
+ * @injections: out: events delivered
+ * @exits: out: exits to the VMM, by enum wisp_exit_reason
+ *
+ * Sums over the vCPUs since the VM was created; a vCPU that runs may be counted
+ * as it was a moment ago. Returns 0, or -1 with errno E2BIG, EFAULT, EINVAL,
+ * EOPNOTSUPP.
+ */
+struct wisp_stats {
+	__u32 size;
+	__u32 flags;
+	__u32 vcpus;
+	__u32 slots;
+	__u64 run_time_ns;
+	__u64 entries;
+	__u64 host_exits;
+	__u64 faults;
+	__u64 injections;
+	__u64 exits[32];
+};
+
 /*
  * WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
  *
@@ -705,6 +840,8 @@ struct wisp_vcpu_page {
  *               or @inject is an interrupt and an earlier one still waits, or
  *               an exception while another event is in delivery
  *   EINVAL      @field was refused; or @complete has nothing to complete
+ *   EDQUOT      the user has as many VMs or vCPUs as the driver's parameters
+ *               allow
  *   ENOENT      no such vCPU
  *   EOPNOTSUPP  an unknown flag or group; @field says where
  *

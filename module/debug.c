@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Debugging from outside: steps and breakpoints that the guest does not see.
+ *
+ * A step sets RFLAGS.TF behind the guest's back and takes the #DB. What shows
+ * through: PUSHF and the frame of an exception or interrupt in the stepped
+ * instruction have TF set; IRET brings it back, so that such a step ends when
+ * the handler returns.
+ *
+ * With the VMM's breakpoints in DR0-3 the guest's own are in memory. When the
+ * guest touches a debug register it gets its own for that one instruction,
+ * which is stepped.
+ */
+#include "debug.h"
+
+#include <linux/string.h>
+
+#include <asm/processor.h>
+#include <asm/debugreg.h>
+#include <asm/trapnr.h>
+
+#include "backend.h"
+#include "host.h"
+
+#define DEBUGGER	(WISP_RUN_STEP | WISP_RUN_BREAKPOINTS)
+
+void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags)
+{
+	bool trap = flags & WISP_RUN_TRAP_INT3;
+
+	if (trap != vcpu->trap_int3) {
+		wisp_backend->set_trap_int3(vcpu, trap);
+		vcpu->trap_int3 = trap;
+	}
+	vcpu->breakpoints_live = flags & WISP_RUN_BREAKPOINTS;
+	if (flags & WISP_RUN_STEP)
+		wisp_debug_step(vcpu, WISP_STEP_VMM);
+}
+
+void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step)
+{
+	if (!vcpu->step)
+		vcpu->step_tf = vcpu->general.rflags & X86_EFLAGS_TF;
+	vcpu->step = step;
+	vcpu->general.rflags |= X86_EFLAGS_TF;
+	if (step == WISP_STEP_DR) {
+		vcpu->breakpoints_live = false;
+		wisp_host_give_debug(vcpu);
+	}
+}
+
+static void end_step(struct wisp_vcpu *vcpu)
+{
+	vcpu->step = WISP_STEP_NOT;
+	if (!vcpu->step_tf)
+		vcpu->general.rflags &= ~X86_EFLAGS_TF;
+}
+
+/* DR6 is sticky: to see what is new, the guest's is kept back. */
+void wisp_debug_enter(struct wisp_vcpu *vcpu)
+{
+	vcpu->guest_dr6 = vcpu->debug.dr6;
+	vcpu->dr6_kept = (vcpu->step && vcpu->step != WISP_STEP_DR) ||
+			 vcpu->breakpoints_live;
+	if (unlikely(vcpu->dr6_kept))
+		vcpu->debug.dr6 = DR6_RESERVED;
+}
+
+void wisp_debug_leave(struct wisp_vcpu *vcpu)
+{
+	vcpu->new_dr6 = vcpu->debug.dr6;
+	if (unlikely(vcpu->dr6_kept))
+		vcpu->debug.dr6 = vcpu->guest_dr6;
+	else if (!vcpu->guest_has_dr)
+		/* DR0-3 are not the guest's: what matches is not its either. */
+		vcpu->debug.dr6 = (vcpu->new_dr6 & ~DR_TRAP_BITS) |
+				  (vcpu->guest_dr6 & DR_TRAP_BITS);
+}
+
+static enum wisp_debug_trap trap_of_vmm(struct wisp_vcpu *vcpu)
+{
+	struct wisp_exit *exit = &vcpu->exit;
+
+	memset(exit, 0, sizeof(*exit));
+	exit->reason = WISP_EXIT_DEBUG;
+	exit->debug.vector = X86_TRAP_DB;
+	exit->debug.dr6 = vcpu->new_dr6;
+	return WISP_DEBUG_VMM;
+}
+
+/* The step was over an access to debug registers: back to the VMM's. */
+static void end_dr_step(struct wisp_vcpu *vcpu)
+{
+	if (!(vcpu->guest_dr6 & DR_STEP))
+		vcpu->debug.dr6 &= ~DR_STEP;
+	wisp_host_take_debug(vcpu);
+	vcpu->breakpoints_live = vcpu->run_flags & WISP_RUN_BREAKPOINTS;
+	if (vcpu->breakpoints_live)
+		wisp_host_give_debug(vcpu);
+}
+
+/**
+ * wisp_debug_trap() - whose is this #DB
+ * @vcpu: in its window, after the exit; RIP is behind what trapped
+ */
+enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
+{
+	enum wisp_step step = vcpu->step;
+
+	if (!vcpu->dr6_kept && step != WISP_STEP_DR)
+		return WISP_DEBUG_GUEST;
+	if (!(vcpu->new_dr6 & DR_STEP)) {
+		if (vcpu->breakpoints_live)
+			return trap_of_vmm(vcpu);
+		if (vcpu->dr6_kept)
+			vcpu->debug.dr6 |= vcpu->new_dr6;
+		return WISP_DEBUG_GUEST;
+	}
+	if (step == WISP_STEP_IRET) {
+		/* IRET brought the guest's own TF. */
+		vcpu->step = WISP_STEP_NOT;
+		return WISP_DEBUG_DRIVER;
+	}
+	if (step)
+		end_step(vcpu);
+	if (step == WISP_STEP_DR)
+		end_dr_step(vcpu);
+	if (vcpu->run_flags & WISP_RUN_STEP)
+		return trap_of_vmm(vcpu);
+	if (step == WISP_STEP_DR)
+		return WISP_DEBUG_DRIVER;
+	vcpu->debug.dr6 |= vcpu->new_dr6;
+	return WISP_DEBUG_GUEST;
+}
+
+bool wisp_debug_stepped(struct wisp_vcpu *vcpu)
+{
+	if (vcpu->step != WISP_STEP_VMM)
+		return false;
+	end_step(vcpu);
+	vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
+	trap_of_vmm(vcpu);
+	return true;
+}
+
+void wisp_debug_end(struct wisp_vcpu *vcpu)
+{
+	if (vcpu->step == WISP_STEP_IRET) {
+		/* The IRET is still to come. */
+		vcpu->events.nmi_blocked = true;
+		wisp_backend->set_nmi_window(vcpu, true);
+	}
+	if (vcpu->step)
+		end_step(vcpu);
+	vcpu->breakpoints_live = false;
+}

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The run loop.
+ *
+ * A run is a sequence of windows. In a window interrupts are off, the FPU and
+ * the registers that both sides use are the guest's, and exits that the driver
+ * can answer are answered on the spot. Everything that may sleep, and every
+ * interrupt for the host, comes between two windows.
+ */
+#include <linux/percpu.h>
+#include <linux/string.h>
+
+#include <asm/debugreg.h>
+#include <asm/fpu/api.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "backend.h"
+#include "budget.h"
+#include "compat.h"
+#include "cpuid.h"
+#include "debug.h"
+#include "event.h"
+#include "hw.h"
+#include "ledger.h"
+#include "msr.h"
+#include "trace.h"
+
+#define RUN_FLAGS                                                 \
+	(WISP_RUN_INTR_WINDOW | WISP_RUN_STEP | WISP_RUN_BREAKPOINTS | \
+	 WISP_RUN_TRAP_INT3)
+
+/* Enables, LE, GE, bit 10, and the breakpoints' kinds and lengths: not GD. */
+#define BREAKPOINTS_DR7	0xffff07ffULL
+
+/* What the run loop does after an exit. */
+enum next {
+	NEXT_ENTER,	/* enter again, in the same window */
+	NEXT_WINDOW,	/* close the window, see what the host wants, go on */
+	NEXT_FAULT,	/* close the window and handle exit.memory */
+	NEXT_EXIT,	/* the run ends with vcpu->exit */
+};
+
+/* ---- handling exits, in the window --------------------------------------- */
+
+/**
+ * wisp_vcpu_advance() - go on behind the instruction that exited
+ * @vcpu: exit.inst_len is that instruction's
+ *
+ * As the hardware does when an instruction ends: no interrupt shadow remains,
+ * and a single step is reported.
+ */
+void wisp_vcpu_advance(struct wisp_vcpu *vcpu)
+{
+	vcpu->general.rip += vcpu->exit.inst_len;
+	vcpu->events.interrupt_shadow = 0;
+	if (vcpu->general.rflags & X86_EFLAGS_TF && !vcpu->step) {
+		vcpu->debug.dr6 |= DR_STEP;
+		wisp_event_raise(vcpu, X86_TRAP_DB);
+	}
+}
+
+static enum next skip(struct wisp_vcpu *vcpu)
+{
+	wisp_vcpu_advance(vcpu);
+	return wisp_debug_stepped(vcpu) ? NEXT_EXIT : NEXT_ENTER;
+}
+
+static enum next deny(struct wisp_vcpu *vcpu)
+{
+	wisp_event_raise_error(vcpu, X86_TRAP_GP, 0);
+	return NEXT_ENTER;
+}
+
+static enum next exit_completable(struct wisp_vcpu *vcpu,
+				  enum wisp_completion completion)
+{
+	vcpu->completion = completion;
+	return NEXT_EXIT;
+}
+
+static enum next handle_port(struct wisp_vcpu *vcpu)
+{
+	u32 flags = vcpu->exit.port.flags;
+
+	if (flags & WISP_PORT_STRING)
+		return NEXT_EXIT;
+	vcpu->completion_size = vcpu->exit.port.size;
+	return exit_completable(vcpu, flags & WISP_PORT_IN ?
+					      WISP_COMPLETE_IN :
+					      WISP_COMPLETE_SKIP);
+}
+
+static enum next handle_msr(struct wisp_vcpu *vcpu)
+{
+	switch (wisp_msr_handle(vcpu)) {
+	case WISP_MSR_IGNORE:
+		return skip(vcpu);
+	case WISP_MSR_EXIT:
+		return exit_completable(vcpu, vcpu->exit.msr.write ?
+						      WISP_COMPLETE_SKIP :
+						      WISP_COMPLETE_RDMSR);
+	default:
+		return deny(vcpu);
+	}
+}
+
+/* XSETBV: SDM Vol. 2; the CPL counts before the operands do. */
+static enum next handle_xsetbv(struct wisp_vcpu *vcpu)
+{
+	u64 xcr0 = (u32)vcpu->general.rax | vcpu->general.rdx << 32;
+	struct wisp_registers *regs = &vcpu->scratch;
+
+	wisp_vcpu_get_registers(vcpu, WISP_STATE_SEGMENTS | WISP_STATE_CONTROL,
+				regs);
+	if (!(regs->control.cr4 & X86_CR4_OSXSAVE)) {
+		wisp_event_raise(vcpu, X86_TRAP_UD);
+		return NEXT_ENTER;
+	}
+	if (regs->segments.ss.attributes & 0x60 || (u32)vcpu->general.rcx ||
+	    !wisp_xcr0_valid(xcr0))
+		return deny(vcpu);
+	wisp_host_set_xcr0(vcpu, xcr0);
+	return skip(vcpu);
+}
+
+static enum next handle_exception(struct wisp_vcpu *vcpu)
+{
+	u8 vector = vcpu->exit.raw[0];
+
+	if (vector == X86_TRAP_BP) {
+		memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+		vcpu->exit.reason = WISP_EXIT_DEBUG;
+		vcpu->exit.debug.vector = vector;
+		return NEXT_EXIT;
+	}
+	if (vector == X86_TRAP_DB) {
+		switch (wisp_debug_trap(vcpu)) {
+		case WISP_DEBUG_VMM:
+			return NEXT_EXIT;
+		case WISP_DEBUG_DRIVER:
+			return NEXT_ENTER;
+		case WISP_DEBUG_GUEST:
+			break;
+		}
+	}
+	if (vcpu->exit.raw[1])
+		wisp_event_raise_error(vcpu, vector, vcpu->exit.raw[2]);
+	else
+		wisp_event_raise(vcpu, vector);
+	return NEXT_ENTER;
+}
+
+static enum next handle_debug_access(struct wisp_vcpu *vcpu)
+{
+	if (vcpu->breakpoints_live)
+		wisp_debug_step(vcpu, WISP_STEP_DR);
+	else
+		wisp_host_give_debug(vcpu);
+	return NEXT_ENTER;
+}
+
+/* The backend's window is for two: the VMM's wish, and what waits here. */
+static enum next handle_intr_window(struct wisp_vcpu *vcpu)
+{
+	if (!(vcpu->run_flags & WISP_RUN_INTR_WINDOW) ||
+	    vcpu->events.interrupt.type)
+		return NEXT_ENTER;
+	return NEXT_EXIT;
+}
+
+static enum next handle_entry_failed(struct wisp_vcpu *vcpu)
+{
+	struct wisp_registers *regs = &vcpu->scratch;
+	const u32 groups = WISP_STATE_ALL & ~WISP_STATE_FPU;
+
+	wisp_vcpu_get_registers(vcpu, groups, regs);
+	vcpu->page->field = wisp_state_check(regs, groups);
+	return NEXT_EXIT;
+}
+
+static enum next handle(struct wisp_vcpu *vcpu)
+{
+	switch (vcpu->exit.reason) {
+	case WISP_EXIT_AGAIN:
+		return NEXT_ENTER;
+	case WISP_EXIT_HOST:
+		vcpu->stats.host_exits++;
+		return NEXT_WINDOW;
+	case WISP_EXIT_FAULT:
+		return NEXT_FAULT;
+	case WISP_EXIT_CPUID:
+		wisp_cpuid_handle(vcpu);
+		return skip(vcpu);
+	case WISP_EXIT_MSR:
+		return handle_msr(vcpu);
+	case WISP_EXIT_PORT:
+		return handle_port(vcpu);
+	case WISP_EXIT_HLT:
+	case WISP_EXIT_HYPERCALL:
+		return exit_completable(vcpu, WISP_COMPLETE_SKIP);
+	case WISP_EXIT_INTR_WINDOW:
+		return handle_intr_window(vcpu);
+	case WISP_EXIT_IRET:
+		wisp_event_iret(vcpu);
+		return NEXT_ENTER;
+	case WISP_EXIT_XSETBV:
+		return handle_xsetbv(vcpu);
+	case WISP_EXIT_EXCEPTION:
+		return handle_exception(vcpu);
+	case WISP_EXIT_SKIP:
+		return skip(vcpu);
+	case WISP_EXIT_UNDEFINED:
+		wisp_event_raise(vcpu, X86_TRAP_UD);
+		return NEXT_ENTER;
+	case WISP_EXIT_DENIED:
+		return deny(vcpu);
+	case WISP_EXIT_DEBUG_ACCESS:
+		return handle_debug_access(vcpu);
+	case WISP_EXIT_ENTRY_FAILED:
+		return handle_entry_failed(vcpu);
+	case WISP_EXIT_LOST:
+		wisp_hw_lost();
+		return NEXT_WINDOW;
+	default:
+		return NEXT_EXIT;
+	}
+}
+
+/* ---- the run loop -------------------------------------------------------- */
+
+/* The run ends for a reason that is not the guest's. */
+static enum next end_run(struct wisp_vcpu *vcpu, u32 reason)
+{
+	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+	vcpu->exit.reason = reason;
+	return NEXT_EXIT;
+}
+
+/* Before each entry: does anything want the run, or the window, to end? */
+static enum next before_entry(struct wisp_vcpu *vcpu)
+{
+	if (unlikely(atomic_read(&vcpu->kicked))) {
+		atomic_set(&vcpu->kicked, 0);
+		return end_run(vcpu, WISP_EXIT_KICKED);
+	}
+	if (wisp_budget_used_up(vcpu))
+		return end_run(vcpu, WISP_EXIT_BUDGET);
+	if (xfer_to_guest_mode_work_pending())
+		return NEXT_WINDOW;
+	return NEXT_ENTER;
+}
+
+static enum next enter_guest(struct wisp_vcpu *vcpu)
+{
+	enum next next;
+
+	do {
+		next = before_entry(vcpu);
+		if (next != NEXT_ENTER)
+			break;
+		wisp_event_prepare(vcpu);
+		wisp_ledger_expect(vcpu);
+		vcpu->slat_generation =
+			atomic64_read(&vcpu->vm->slat.generation);
+		wisp_debug_enter(vcpu);
+		trace_wisp_entry(vcpu);
+		wisp_backend->run(vcpu);
+		trace_wisp_exit(vcpu);
+		wisp_debug_leave(vcpu);
+		vcpu->stats.entries++;
+		next = handle(vcpu);
+	} while (next == NEXT_ENTER);
+	return next;
+}
+
+/*
+ * One window. kernel_fpu_begin() wants interrupts on; the region it opens may
+ * hold softirqs off, so it ends with the window.
+ */
+static int run_window(struct wisp_vcpu *vcpu, enum next *next)
+{
+	int ret;
+
+	kernel_fpu_begin_mask(0);
+	local_irq_disable();
+	ret = wisp_hw_enter();
+	if (!ret) {
+		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
+		/* Pairs with the barriers of who kicks or revokes. */
+		smp_mb();
+		wisp_host_enter(vcpu);
+		wisp_backend->window_enter(vcpu);
+		wisp_budget_enter(vcpu);
+
+		*next = enter_guest(vcpu);
+
+		wisp_budget_leave(vcpu);
+		wisp_backend->window_leave(vcpu);
+		wisp_host_leave(vcpu);
+		WRITE_ONCE(vcpu->running_cpu, -1);
+		wisp_hw_leave();
+	}
+	local_irq_enable();
+	kernel_fpu_end();
+	return ret;
+}
+
+static enum next handle_fault(struct wisp_vcpu *vcpu)
+{
+	int ret = wisp_vm_fault(vcpu->vm, &vcpu->exit);
+
+	trace_wisp_fault(vcpu, ret);
+	if (!ret) {
+		vcpu->stats.faults++;
+		return NEXT_WINDOW;
+	}
+	vcpu->exit.reason = ret == -ENOMEM ? WISP_EXIT_NOMEM : WISP_EXIT_MEMORY;
+	return NEXT_EXIT;
+}
+
+static int run_loop(struct wisp_vcpu *vcpu)
+{
+	enum next next = NEXT_WINDOW;
+	int ret = 0;
+
+	while (!ret && next != NEXT_EXIT) {
+		if (__xfer_to_guest_mode_work_pending())
+			ret = wisp_handle_host_work();
+		if (!ret)
+			ret = run_window(vcpu, &next);
+		if (!ret && next == NEXT_FAULT)
+			next = handle_fault(vcpu);
+	}
+	return ret;
+}
+
+static void complete_instruction(struct wisp_vcpu *vcpu, u64 reply)
+{
+	struct wisp_general *general = &vcpu->general;
+
+	switch (vcpu->completion) {
+	case WISP_COMPLETE_IN:
+		if (vcpu->completion_size == 1)
+			general->rax = (general->rax & ~0xffULL) | (u8)reply;
+		else if (vcpu->completion_size == 2)
+			general->rax = (general->rax & ~0xffffULL) | (u16)reply;
+		else
+			general->rax = (u32)reply;
+		break;
+	case WISP_COMPLETE_RDMSR:
+		general->rax = (u32)reply;
+		general->rdx = reply >> 32;
+		break;
+	default:
+		break;
+	}
+	wisp_vcpu_advance(vcpu);
+}
+
+/* What the VMM asked for, read once. */
+struct run_request {
+	u32 flags;
+	u32 want;
+	u32 dirty;
+	u32 complete;
+	u64 budget_ns;
+	u64 reply;
+	u64 reserved;			/* or-ed */
+	u64 reserved2;
+	struct wisp_event inject;
+	struct wisp_breakpoints breakpoints;
+};
+
+static void read_request(const struct wisp_vcpu_page *page,
+			 struct run_request *request)
+{
+	unsigned int i;
+
+	request->flags = READ_ONCE(page->flags);
+	request->want = READ_ONCE(page->want);
+	request->dirty = READ_ONCE(page->dirty);
+	request->complete = READ_ONCE(page->complete);
+	request->budget_ns = READ_ONCE(page->budget_ns);
+	request->reply = READ_ONCE(page->reply);
+	request->inject = page->inject;
+	request->breakpoints = page->breakpoints;
+	request->reserved = 0;
+	request->reserved2 = 0;
+	for (i = 0; i < ARRAY_SIZE(page->reserved); i++)
+		request->reserved |= READ_ONCE(page->reserved[i]);
+	for (i = 0; i < ARRAY_SIZE(page->reserved2); i++)
+		request->reserved2 |= READ_ONCE(page->reserved2[i]);
+	/* From here on the copy counts. */
+	barrier();
+}
+
+static int refuse(struct wisp_vcpu *vcpu, u32 field, int error)
+{
+	vcpu->page->field = field;
+	return error;
+}
+
+static int check_inject(struct wisp_vcpu *vcpu, const struct run_request *request)
+{
+	const struct wisp_events *events = &vcpu->events;
+	bool protected_mode;
+	u32 field;
+
+	if (request->dirty & WISP_STATE_CONTROL)
+		protected_mode = vcpu->scratch.control.cr0 & X86_CR0_PE;
+	else
+		protected_mode = wisp_backend->protected_mode(vcpu);
+	if (request->dirty & WISP_STATE_EVENTS)
+		events = &vcpu->scratch.events;
+	field = wisp_state_check_event(&request->inject, WISP_FIELD(inject),
+				       protected_mode);
+	if (field)
+		return refuse(vcpu, field, field == WISP_FIELD(inject.type) ?
+						   -EOPNOTSUPP : -EINVAL);
+	if (wisp_event_waiting(events, request->inject.type))
+		return refuse(vcpu, WISP_FIELD(inject), -EBUSY);
+	return 0;
+}
+
+static int check_request(struct wisp_vcpu *vcpu, const struct run_request *request,
+			 struct wisp_xsave_head *head)
+{
+	u32 field;
+
+	if (request->flags & ~RUN_FLAGS)
+		return refuse(vcpu, WISP_FIELD(flags), -EOPNOTSUPP);
+	if (request->want & ~WISP_STATE_ALL)
+		return refuse(vcpu, WISP_FIELD(want), -EOPNOTSUPP);
+	if (request->dirty & ~WISP_STATE_ALL)
+		return refuse(vcpu, WISP_FIELD(dirty), -EOPNOTSUPP);
+	if (request->reserved)
+		return refuse(vcpu, WISP_FIELD(reserved), -EINVAL);
+	if (request->reserved2)
+		return refuse(vcpu, WISP_FIELD(reserved2), -EINVAL);
+	if (request->complete > 1 ||
+	    (request->complete && !vcpu->completion))
+		return refuse(vcpu, WISP_FIELD(complete), -EINVAL);
+	if (request->flags & WISP_RUN_BREAKPOINTS &&
+	    request->breakpoints.dr7 & ~BREAKPOINTS_DR7)
+		return refuse(vcpu, WISP_FIELD(breakpoints.dr7), -EINVAL);
+	if (request->dirty) {
+		field = wisp_vcpu_check_state(vcpu, request->dirty,
+					      &vcpu->page->state, head);
+		if (field)
+			return refuse(vcpu, field,
+				      wisp_state_errno(field,
+						       &vcpu->scratch.events));
+	}
+	return request->inject.type ? check_inject(vcpu, request) : 0;
+}
+
+/* All of what the page asks for, or nothing. */
+static int take_request(struct wisp_vcpu *vcpu, struct run_request *request)
+{
+	struct wisp_vcpu_page *page = vcpu->page;
+	struct wisp_xsave_head head;
+	int ret;
+
+	read_request(page, request);
+	page->field = 0;
+	ret = check_request(vcpu, request, &head);
+	if (ret)
+		return ret;
+
+	if (request->dirty) {
+		wisp_vcpu_load_state(vcpu, request->dirty, &page->state, &head);
+		page->dirty = 0;
+	}
+	if (request->complete) {
+		complete_instruction(vcpu, request->reply);
+		page->complete = 0;
+	}
+	if (request->inject.type) {
+		wisp_event_inject(vcpu, &request->inject);
+		memset(&page->inject, 0, sizeof(page->inject));
+	}
+	vcpu->completion = WISP_COMPLETE_NOTHING;
+	vcpu->run_flags = request->flags;
+	vcpu->breakpoints = request->breakpoints;
+	vcpu->breakpoints.dr7 |= 0x400;
+	wisp_debug_set(vcpu, request->flags);
+	wisp_budget_set(vcpu, request->budget_ns);
+	return 0;
+}
+
+/* With what would be so once the VMM completes the instruction. */
+static bool ready(const struct wisp_vcpu *vcpu)
+{
+	return vcpu->general.rflags & X86_EFLAGS_IF &&
+	       !vcpu->events.injected.type &&
+	       (vcpu->completion || !vcpu->events.interrupt_shadow);
+}
+
+static void report(struct wisp_vcpu *vcpu, u32 want)
+{
+	struct wisp_exit *exit = &vcpu->exit;
+
+	exit->flags = 0;
+	if (ready(vcpu))
+		exit->flags |= WISP_EXIT_INTR_READY;
+	if (vcpu->events.interrupt.type)
+		exit->flags |= WISP_EXIT_INTR_PENDING;
+	exit->rip = vcpu->general.rip;
+	exit->rflags = vcpu->general.rflags;
+	vcpu->page->exit = *exit;
+	if (want)
+		wisp_vcpu_copy_state(vcpu, want, &vcpu->page->state);
+}
+
+/**
+ * wisp_vcpu_run() - WISP_RUN
+ * @vcpu: of a VM that the caller has a file of
+ *
+ * May sleep. Returns as WISP_RUN does.
+ */
+int wisp_vcpu_run(struct wisp_vcpu *vcpu)
+{
+	struct run_request request;
+	int ret;
+
+	if (!mutex_trylock(&vcpu->lock))
+		return -EBUSY;
+	ret = take_request(vcpu, &request);
+	if (!ret) {
+		if (!request.complete || !wisp_debug_stepped(vcpu))
+			ret = run_loop(vcpu);
+		if (ret)
+			memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+		wisp_debug_end(vcpu);
+		vcpu->stats.exits[vcpu->exit.reason]++;
+		report(vcpu, request.want);
+	}
+	mutex_unlock(&vcpu->lock);
+	return ret;
+}
