@@ -16,10 +16,11 @@
 
 static void exits_have_names(void)
 {
-	for (uint32_t i = 0; i <= WISP_EXIT_UNEXPECTED; i++)
+	for (uint32_t i = 0; i <= WISP_EXIT_DEBUG; i++)
 		CHECK(strcmp(wisp_exit_name(i), "unknown"));
 	CHECK_TEXT(wisp_exit_name(WISP_EXIT_HLT), "hlt");
-	CHECK_TEXT(wisp_exit_name(WISP_EXIT_UNEXPECTED + 1), "unknown");
+	CHECK_TEXT(wisp_exit_name(WISP_EXIT_DEBUG), "debug");
+	CHECK_TEXT(wisp_exit_name(WISP_EXIT_DEBUG + 1), "unknown");
 	CHECK_TEXT(wisp_exit_name(UINT32_MAX), "unknown");
 }
 
@@ -31,6 +32,8 @@ static void fields_have_names(void)
 	CHECK_TEXT(wisp_field_name(WISP_FIELD(state.segments.idt.limit)),
 		   "state.segments.idt.limit");
 	CHECK_TEXT(wisp_field_name(WISP_FIELD(inject.vector)), "inject.vector");
+	CHECK_TEXT(wisp_field_name(WISP_FIELD(breakpoints.dr7)),
+		   "breakpoints.dr7");
 	CHECK_TEXT(wisp_field_name(WISP_FIELD(state.events.interrupt.type)),
 		   "state.events.interrupt.type");
 	CHECK_TEXT(wisp_field_name(WISP_FIELD(state.xsave) + 24),

@@ -26,7 +26,7 @@ struct field_name {
 static const struct field_name fields[] = {
 	FIELD(flags), FIELD(want), FIELD(dirty), FIELD(complete), FIELD(field),
 	FIELD(budget_ns), FIELD(reply), FIELD(reserved), FIELD(exit),
-	FIELD(reserved2),
+	FIELD(breakpoints.address), FIELD(breakpoints.dr7), FIELD(reserved2),
 	EVENT(inject, type), EVENT(inject, vector),
 	EVENT(inject, has_error_code), EVENT(inject, reserved),
 	EVENT(inject, error_code),
@@ -87,6 +87,7 @@ static const char * const exits[] = {
 	[WISP_EXIT_NOMEM] = "nomem",
 	[WISP_EXIT_ENTRY_FAILED] = "entry-failed",
 	[WISP_EXIT_UNEXPECTED] = "unexpected",
+	[WISP_EXIT_DEBUG] = "debug",
 };
 
 const char *wisp_exit_name(uint32_t reason)

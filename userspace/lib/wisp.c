@@ -41,12 +41,29 @@ int wisp_query(int sys, struct wisp_query *query)
 
 int wisp_create_memory(int sys, uint64_t size)
 {
+	return wisp_create_memory_flags(sys, size, 0);
+}
+
+int wisp_create_memory_flags(int sys, uint64_t size, uint32_t flags)
+{
 	struct wisp_create_memory arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.memory_size = size,
 	};
 
 	return call(sys, WISP_CREATE_MEMORY, &arg);
+}
+
+int wisp_discard(int memory, uint64_t offset, uint64_t size)
+{
+	struct wisp_discard arg = {
+		.size = sizeof(arg),
+		.offset = offset,
+		.discard_size = size,
+	};
+
+	return call(memory, WISP_DISCARD, &arg);
 }
 
 int wisp_create_vm(int sys)
@@ -78,6 +95,24 @@ int wisp_remove_slot(int vm, uint32_t slot)
 	struct wisp_set_slot arg = { .size = sizeof(arg), .slot = slot };
 
 	return call(vm, WISP_SET_SLOT, &arg);
+}
+
+int wisp_protect(int vm, const struct wisp_protect_range *ranges,
+		 uint32_t count)
+{
+	struct wisp_protect arg = {
+		.size = sizeof(arg),
+		.count = count,
+		.ranges = (uintptr_t)ranges,
+	};
+
+	return call(vm, WISP_PROTECT, &arg);
+}
+
+int wisp_stats(int vm, struct wisp_stats *stats)
+{
+	*stats = (struct wisp_stats){ .size = sizeof(*stats) };
+	return call(vm, WISP_STATS, stats);
 }
 
 int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,

@@ -54,6 +54,26 @@ int wisp_query(int sys, struct wisp_query *query);
 int wisp_create_memory(int sys, uint64_t size);
 
 /**
+ * wisp_create_memory_flags() - wisp_create_memory() with flags
+ * @sys: system fd
+ * @size: as there
+ * @flags: WISP_MEMORY_HUGE: the first touch of 2 MiB allocates all of them
+ *
+ * Return: as there, or -EOPNOTSUPP (@flags).
+ */
+int wisp_create_memory_flags(int sys, uint64_t size, uint32_t flags);
+
+/**
+ * wisp_discard() - give pages of a memory object back; they read as zero
+ * @memory: memory fd
+ * @offset: where in it, a multiple of WISP_PAGE_SIZE
+ * @size: bytes, a multiple of WISP_PAGE_SIZE, not 0
+ *
+ * Return: 0, or -EINVAL (an alignment, or past the object's end).
+ */
+int wisp_discard(int memory, uint64_t offset, uint64_t size);
+
+/**
  * wisp_create_vm() - a virtual machine without memory and vCPUs
  * @sys: system fd
  *
@@ -86,6 +106,28 @@ int wisp_set_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t size,
  * Return: 0, or -EINVAL (@slot too high), -ENOENT (nothing there).
  */
 int wisp_remove_slot(int vm, uint32_t slot);
+
+/**
+ * wisp_protect() - narrow what slots allow
+ * @vm: vm fd
+ * @ranges: guest-physical ranges and what may be done there; later ones win
+ * @count: how many, up to WISP_MAX_PROTECT_RANGES, not 0
+ *
+ * Return: 0, or -E2BIG (@count), -EINVAL (a range, or no WISP_PROT_READ where
+ * there is another), -ENOMEM (some may have been protected), -EOPNOTSUPP
+ * (unknown protection).
+ */
+int wisp_protect(int vm, const struct wisp_protect_range *ranges,
+		 uint32_t count);
+
+/**
+ * wisp_stats() - what a VM has done so far
+ * @vm: vm fd
+ * @stats: filled in
+ *
+ * Return: 0, or -ENOTTY.
+ */
+int wisp_stats(int vm, struct wisp_stats *stats);
 
 /**
  * wisp_set_cpuid() - replace a VM's CPUID table
