@@ -17,7 +17,9 @@
 CALL(WISP_QUERY, 0xd500);
 CALL(WISP_CREATE_MEMORY, 0xd501);
 CALL(WISP_CREATE_VM, 0xd502);
+CALL(WISP_DISCARD, 0xd520);
 CALL(WISP_SET_SLOT, 0xd540);
+CALL(WISP_PROTECT, 0xd541);
 CALL(WISP_SET_CPUID, 0xd542);
 CALL(WISP_SET_MSR_POLICY, 0xd543);
 CALL(WISP_CREATE_VCPU, 0xd544);
@@ -25,6 +27,7 @@ CALL(WISP_RUN, 0xd545);
 CALL(WISP_KICK, 0xd546);
 CALL(WISP_GET_STATE, 0xd547);
 CALL(WISP_SET_STATE, 0xd548);
+CALL(WISP_STATS, 0xd549);
 
 SIZE(wisp_cpuid_entry, 32);
 AT(wisp_cpuid_entry, leaf, 0);
@@ -64,6 +67,12 @@ SIZE(wisp_create_vm, 8);
 AT(wisp_create_vm, size, 0);
 AT(wisp_create_vm, flags, 4);
 
+SIZE(wisp_discard, 24);
+AT(wisp_discard, size, 0);
+AT(wisp_discard, flags, 4);
+AT(wisp_discard, offset, 8);
+AT(wisp_discard, discard_size, 16);
+
 SIZE(wisp_set_slot, 48);
 AT(wisp_set_slot, size, 0);
 AT(wisp_set_slot, flags, 4);
@@ -74,6 +83,19 @@ AT(wisp_set_slot, slot_size, 24);
 AT(wisp_set_slot, offset, 32);
 AT(wisp_set_slot, prot, 40);
 AT(wisp_set_slot, reserved, 44);
+
+SIZE(wisp_protect_range, 24);
+AT(wisp_protect_range, gpa, 0);
+AT(wisp_protect_range, range_size, 8);
+AT(wisp_protect_range, prot, 16);
+AT(wisp_protect_range, reserved, 20);
+
+SIZE(wisp_protect, 24);
+AT(wisp_protect, size, 0);
+AT(wisp_protect, flags, 4);
+AT(wisp_protect, count, 8);
+AT(wisp_protect, reserved, 12);
+AT(wisp_protect, ranges, 16);
 
 SIZE(wisp_set_cpuid, 24);
 AT(wisp_set_cpuid, size, 0);
@@ -217,8 +239,13 @@ AT(wisp_exit, port, 32);
 AT(wisp_exit, memory, 32);
 AT(wisp_exit, msr, 32);
 AT(wisp_exit, task_switch, 32);
+AT(wisp_exit, debug, 32);
 AT(wisp_exit, hw, 32);
 AT(wisp_exit, raw, 32);
+
+SIZE(wisp_breakpoints, 40);
+AT(wisp_breakpoints, address, 0);
+AT(wisp_breakpoints, dr7, 32);
 
 SIZE(wisp_vcpu_page, 4096);
 AT(wisp_vcpu_page, size, 0);
@@ -232,7 +259,8 @@ AT(wisp_vcpu_page, reply, 32);
 AT(wisp_vcpu_page, inject, 40);
 AT(wisp_vcpu_page, reserved, 48);
 AT(wisp_vcpu_page, exit, 64);
-AT(wisp_vcpu_page, reserved2, 160);
+AT(wisp_vcpu_page, breakpoints, 160);
+AT(wisp_vcpu_page, reserved2, 200);
 AT(wisp_vcpu_page, state, 256);
 
 AT(wisp_exit, port.size, 34);
@@ -247,6 +275,20 @@ AT(wisp_exit, msr.data, 40);
 AT(wisp_exit, task_switch.source, 34);
 AT(wisp_exit, task_switch.has_error_code, 35);
 AT(wisp_exit, task_switch.error_code, 36);
+AT(wisp_exit, debug.dr6, 32);
+AT(wisp_exit, debug.vector, 40);
 AT(wisp_exit, hw.code, 32);
 AT(wisp_exit, hw.info1, 40);
 AT(wisp_exit, hw.info2, 48);
+
+SIZE(wisp_stats, 312);
+AT(wisp_stats, size, 0);
+AT(wisp_stats, flags, 4);
+AT(wisp_stats, vcpus, 8);
+AT(wisp_stats, slots, 12);
+AT(wisp_stats, run_time_ns, 16);
+AT(wisp_stats, entries, 24);
+AT(wisp_stats, host_exits, 32);
+AT(wisp_stats, faults, 40);
+AT(wisp_stats, injections, 48);
+AT(wisp_stats, exits, 56);

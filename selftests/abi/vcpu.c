@@ -189,8 +189,9 @@ TEST_F(vcpu, unknown_bits_in_a_request)
 		__u32 known;
 		size_t field;
 	} words[] = {
-		{ "flags", &self->page->flags, WISP_RUN_INTR_WINDOW,
-		  WISP_FIELD(flags) },
+		{ "flags", &self->page->flags,
+		  WISP_RUN_INTR_WINDOW | WISP_RUN_STEP | WISP_RUN_BREAKPOINTS |
+		  WISP_RUN_TRAP_INT3, WISP_FIELD(flags) },
 		{ "want", &self->page->want, STATE_ALL, WISP_FIELD(want) },
 		{ "dirty", &self->page->dirty, STATE_ALL, WISP_FIELD(dirty) },
 	};
@@ -215,7 +216,7 @@ TEST_F(vcpu, reserved_in_the_page)
 {
 	__u64 *words[] = {
 		&self->page->reserved[0], &self->page->reserved[1],
-		&self->page->reserved2[0], &self->page->reserved2[11],
+		&self->page->reserved2[0], &self->page->reserved2[6],
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
@@ -223,7 +224,7 @@ TEST_F(vcpu, reserved_in_the_page)
 		EXPECT_EQ(-EINVAL, raw_run(self->vm, 0))
 			TH_LOG("word %zu", i);
 		EXPECT_LE((char *)words[i] - (char *)self->page,
-			  self->page->field + 11 * 8)
+			  self->page->field + 6 * 8)
 			TH_LOG("word %zu", i);
 		EXPECT_NE(0U, self->page->field);
 		*words[i] = 0;
