@@ -42,7 +42,7 @@ struct run {
 };
 
 static const struct argp_option argp_options[] = {
-	{ "kernel", 'k', "FILE", 0, "Linux bzImage (required)", 0 },
+	{ "kernel", 'k', "FILE", 0, "Linux bzImage, or an ELF kernel with a PVH entry (required)", 0 },
 	{ "initrd", 'i', "FILE", 0, "Initramfs", 0 },
 	{ "root", 'r', "DIR", 0,
 	  "Folder that is packed as an initramfs; the kernel starts its /init",
@@ -254,6 +254,8 @@ static int make_cmdline(struct run *run)
 
 static int boot(struct run *run)
 {
+	static const char elf_magic[] = { 0x7f, 'E', 'L', 'F' };
+	const struct file *kernel = &run->kernel;
 	char error[256] = "";
 	struct wisp_linux_boot boot = {
 		.kernel = run->kernel.data,
@@ -266,8 +268,14 @@ static int boot(struct run *run)
 		.error = error,
 		.error_size = sizeof(error),
 	};
+	int ret;
 
-	if (!wisp_boot_linux(run->machine.vm, run->machine.page, &boot))
+	if (kernel->size >= sizeof(elf_magic) &&
+	    !memcmp(kernel->data, elf_magic, sizeof(elf_magic)))
+		ret = wisp_boot_pvh(run->machine.vm, run->machine.page, &boot);
+	else
+		ret = wisp_boot_linux(run->machine.vm, run->machine.page, &boot);
+	if (!ret)
 		return 0;
 	ending_set(&run->ending, ENDING_ERROR, "%s", error);
 	return -1;

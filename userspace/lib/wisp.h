@@ -353,7 +353,7 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 
 /**
  * struct wisp_linux_boot - a Linux kernel to boot
- * @kernel: the bzImage
+ * @kernel: the bzImage, or for wisp_boot_pvh() the ELF file
  * @kernel_size: bytes
  * @initrd: NULL: none
  * @initrd_size: bytes
@@ -393,6 +393,22 @@ struct wisp_linux_boot {
  */
 int wisp_boot_linux(int vm, struct wisp_vcpu_page *page,
 		    const struct wisp_linux_boot *boot);
+
+/**
+ * wisp_boot_pvh() - load an ELF kernel and point a vCPU at its PVH entry
+ * @vm: vm fd, with the RAM in its slots
+ * @page: as for wisp_boot_linux()
+ * @boot: what to load; its ELF file has a note PHYS32_ENTRY of the owner "Xen",
+ *	as a vmlinux built with CONFIG_PVH does
+ *
+ * "x86/HVM direct boot ABI" of Xen's documentation: the vCPU starts in 32-bit
+ * protected mode, without paging, and EBX points at a struct hvm_start_info.
+ * Everything is checked before anything is written.
+ *
+ * Return: as wisp_boot_linux().
+ */
+int wisp_boot_pvh(int vm, struct wisp_vcpu_page *page,
+		  const struct wisp_linux_boot *boot);
 
 /* RAM as Linux expects it on a PC: below and above the hole under 4 GiB. */
 #define WISP_RAM_LOW_MAX	0xc0000000ULL
