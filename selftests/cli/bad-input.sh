@@ -41,13 +41,17 @@ refused 1 'Not a directory' run --kernel $KERNEL --root $KERNEL
 
 : >"$tmp/empty"
 refused 1 'whole bzImage' run --kernel "$tmp/empty"
-refused 1 'HdrS' run --kernel /bin/busybox
 dd if=/dev/urandom of="$tmp/noise" bs=1M count=1 2>/dev/null
 refused 1 'HdrS' run --kernel "$tmp/noise"
 for size in 600 1000 16384 4000000; do
 	head -c $size $KERNEL >"$tmp/cut"
 	refused 1 'whole bzImage' run --kernel "$tmp/cut"
 done
+
+# ELF, but no kernel: a program of the lab, and one that is cut off.
+refused 1 'no PVH entry' run --kernel /bin/busybox
+printf '\177ELF' >"$tmp/elf"
+refused 1 'truncated or damaged' run --kernel "$tmp/elf"
 
 truncate -s 256M "$tmp/large"
 refused 1 'initrd of 256 MiB does not fit' run --kernel $KERNEL \

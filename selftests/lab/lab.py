@@ -7,11 +7,13 @@ kept in build/lab/<name>/ where the boot was red.
 """
 
 import glob
+import lzma
 import os
 import re
 import shlex
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -67,6 +69,28 @@ def newest_kernel():
         raise LabError("no kernel in /boot with headers in /lib/modules/*/build "
                        "(Debian: linux-image-amd64, linux-headers-amd64)")
     return kernels[-1]
+
+
+def vmlinux(version=None):
+    """The ELF file inside a kernel's bzImage, unpacked into build/lab.
+
+    "The Linux/x86 Boot Protocol": payload_offset and payload_length.
+    """
+    image = "/boot/vmlinuz-" + (version or newest_kernel())
+    path = "%s/lab/%s" % (BUILD, os.path.basename(image).replace("linuz", "linux"))
+    if os.path.exists(path) and os.path.getmtime(path) > os.path.getmtime(image):
+        return path
+    with open(image, "rb") as f:
+        data = f.read()
+    start = (data[0x1f1] + 1) * 512 + struct.unpack_from("<I", data, 0x248)[0]
+    if data[start:start + 4] != b"\xfd7zX":
+        raise LabError(f"{image} is not packed by xz")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".new", "wb") as f:
+        # What follows the end of the stream is not its.
+        f.write(lzma.LZMADecompressor().decompress(data[start:]))
+    os.rename(path + ".new", path)
+    return path
 
 
 # ---- initramfs --------------------------------------------------------------
