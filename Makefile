@@ -8,6 +8,10 @@ PREFIX := /usr/local
 LAB := svm
 export BUILD LAB
 
+# Kernels built or fetched for the tests; a folder that outlives BUILD saves time.
+WISP_CACHE ?= $(BUILD)
+export WISP_CACHE
+
 # The running kernel's headers, or else the newest ones installed.
 KDIR := $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(shell \
 	ls -d /lib/modules/*/build 2>/dev/null | sort -V | tail -n 1))
@@ -35,7 +39,7 @@ SELFTESTS = $(MAKE) -C selftests BUILD=$(BUILD) KSELFTEST=$(KSELFTEST)
 FOR_LAB = KDIR=/lib/modules/$$(selftests/lab/kernel)/build
 
 .PHONY: all module userspace selftests planted install clean help \
-	check check-long demo demo-built shell bench lab
+	debug-kernel check check-debug check-kernels check-long demo demo-built shell bench lab
 
 all: module userspace
 
@@ -47,6 +51,8 @@ help:
 	@echo 'install     all of "all"; DESTDIR, PREFIX'
 	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=host: on this machine'
 	@echo 'check       all tests; CHECKS="static lab ...": some of them'
+	@echo 'check-debug the suites, and faults injected, on a debug kernel'
+	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
 	@echo 'check-long  tests that have no end of their own'
 	@echo 'bench       build/bench.json'
 	@echo 'shell       a shell in the lab, with wisp.ko loaded'
@@ -135,6 +141,12 @@ bench: lab
 
 check:
 	+@selftests/check $(CHECKS)
+
+check-debug:
+	+@selftests/check check-debug
+
+debug-kernel:
+	@selftests/lab/debug-kernel
 
 check-long:
 	@echo 'check-long: nothing here yet'

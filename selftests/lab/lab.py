@@ -6,6 +6,7 @@ port, the programs' terminal is the second. What goes in and what comes out is
 kept in build/lab/<name>/ where the boot was red.
 """
 
+import collections
 import glob
 import lzma
 import os
@@ -21,6 +22,8 @@ import tempfile
 HERE = os.path.dirname(os.path.realpath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("BUILD") or os.path.join(TREE, "build")
+# Kernels that were built or fetched: many build folders can share them.
+CACHE = os.environ.get("WISP_CACHE") or BUILD
 
 # The lab's own exit statuses; anything else is the command's.
 TIMEOUT, RED = 124, 125
@@ -91,6 +94,53 @@ def vmlinux(version=None):
         f.write(lzma.LZMADecompressor().decompress(data[start:]))
     os.rename(path + ".new", path)
     return path
+
+
+class Kernel(collections.namedtuple("Kernel", "version image tree")):
+    """A kernel to boot; tree is what modules are built with (KDIR)."""
+
+    def module_dir(self, debug=False):
+        return f"{BUILD}/module-{self.version}{'-debug' if debug else ''}"
+
+    def module(self, debug=False):
+        path = self.module_dir(debug) + "/wisp.ko"
+        if not os.path.exists(path):
+            raise LabError(f"{path} is not built (make module KDIR={self.tree}"
+                           f"{' DEBUG=1' if debug else ''})")
+        return path
+
+    def planted(self):
+        return f"{BUILD}/planted-{self.version}/planted.ko"
+
+
+def find_kernel(version=None):
+    """One that is installed (the newest, if none is named) or was fetched."""
+    version = version or newest_kernel()
+    for root in ("", f"{CACHE}/kernels/{version}"):
+        kernel = Kernel(version, f"{root}/boot/vmlinuz-{version}",
+                        f"{root}/lib/modules/{version}/build")
+        if os.path.exists(kernel.image) and os.path.isdir(kernel.tree):
+            return kernel
+    raise LabError(f"no kernel {version} with headers, neither installed nor in"
+                   f" {CACHE}/kernels (selftests/lab/fetch-kernel SUITE)")
+
+
+def run_script(name, *args):
+    """What a script of this folder prints; its errors are this one's."""
+    r = subprocess.run([os.path.join(HERE, name), *args], text=True,
+                       capture_output=True, env=dict(os.environ, BUILD=BUILD))
+    if r.returncode:
+        raise LabError(tail(r.stderr))
+    return r.stdout.strip()
+
+
+def debug_kernel():
+    tree = run_script("debug-kernel", "--path")
+    image = tree + "/arch/x86/boot/bzImage"
+    if not os.path.exists(tree + "/stamp"):
+        raise LabError("no debug kernel (make debug-kernel)")
+    with open(tree + "/include/config/kernel.release") as f:
+        return Kernel(f.read().strip(), image, tree)
 
 
 # ---- initramfs --------------------------------------------------------------
@@ -195,11 +245,12 @@ def qemu_svm(boot):
             "-no-reboot", "-serial", "file:" + boot.path("console.log"),
             "-chardev", "stdio,id=terminal,signal=off",
             "-serial", "chardev:terminal",
-            "-kernel", boot.image, "-initrd", boot.path("initramfs.cpio"),
+            "-kernel", boot.kernel.image, "-initrd", boot.path("initramfs.cpio"),
             "-append", boot.cmdline]
 
 
-LABS = {"svm": qemu_svm}
+# debug: the kernel of debug-kernel, which watches over itself.
+LABS = {"svm": qemu_svm, "debug": qemu_svm}
 
 
 # ---- one boot ---------------------------------------------------------------
@@ -209,6 +260,7 @@ class Boot:
 
     commands: shell command lines, run one after the other in the lab
     files: pairs (path here, path in the lab)
+    kernel: a version, None for the newest installed; the lab "debug" has its own
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
     """
@@ -221,15 +273,9 @@ class Boot:
         self.lab, self.smp, self.mem, self.icount = lab, smp, mem, icount
         self.timeout, self.interactive = timeout, interactive
         self.commands, self.red = list(commands), []
-        self.kernel = kernel or newest_kernel()
-        self.image = "/boot/vmlinuz-" + self.kernel
+        self.kernel = debug_kernel() if lab == "debug" else find_kernel(kernel)
         if module is None:
-            module = "%s/module-%s%s/wisp.ko" % (BUILD, self.kernel,
-                                                 "-debug" if debug else "")
-            if not os.path.exists(module):
-                raise LabError(f"{module} is not built (make module"
-                               f" KDIR=/lib/modules/{self.kernel}/build"
-                               f"{' DEBUG=1' if debug else ''})")
+            module = self.kernel.module(debug or lab == "debug")
         # quiet, or the serial console is half of the boot; warnings still show.
         self.cmdline = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
                         " printk.devkmsg=on " + append).strip()
@@ -266,8 +312,9 @@ class Boot:
                            (BUILD + "/selftests", "/selftests"),
                            (TREE + "/selftests/cli", "/selftests/cli")):
             cpio.tree(host, name)
-        # What a guest needs, for those who start one.
-        cpio.file(self.image, "/boot/vmlinuz")
+        # What a guest needs, for those who start one. A debug kernel is no guest.
+        guest = find_kernel() if self.lab == "debug" else self.kernel
+        cpio.file(guest.image, "/boot/vmlinuz")
         guest_initramfs(self.path("guest.cpio"))
         cpio.file(self.path("guest.cpio"), "/guest.cpio")
         cpio.write(self.path("initramfs.cpio"))

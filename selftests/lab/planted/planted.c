@@ -6,30 +6,124 @@
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 
 #include <asm/msr.h>
 
 static char *what = "nothing";
 module_param(what, charp, 0444);
-MODULE_PARM_DESC(what, "nothing, refuse, warn, msr, oops or hang");
+MODULE_PARM_DESC(what, "a fault, or nothing");
+
+static void plant_warn(void)
+{
+	WARN(1, "planted");
+}
+
+static void plant_msr(void)
+{
+	native_write_msr(MSR_VM_HSAVE_PA, 1, 0); /* not aligned */
+}
+
+static void plant_oops(void)
+{
+	WRITE_ONCE(*(int *)8, 0);
+}
+
+static void plant_hang(void)
+{
+	local_irq_disable();
+	for (;;)
+		cpu_relax();
+}
+
+/* What follows is seen by a debug kernel only. */
+
+static void plant_use_after_free(void)
+{
+	int *p = kmalloc(sizeof(*p), GFP_KERNEL);
+
+	/* So that the compiler does not see it. */
+	OPTIMIZER_HIDE_VAR(p);
+	kfree(p);
+	OPTIMIZER_HIDE_VAR(p);
+	if (p)
+		WRITE_ONCE(*p, 1);
+}
+
+/* Several: a stale register or stack slot may still name one of them. */
+static void plant_leak(void)
+{
+	void *p;
+	int i;
+
+	for (i = 0; i < 16; i++) {
+		p = kmalloc(128, GFP_KERNEL);
+		OPTIMIZER_HIDE_VAR(p);
+	}
+}
+
+static DEFINE_SPINLOCK(lock);
+static DEFINE_MUTEX(first);
+static DEFINE_MUTEX(second);
+
+static void plant_sleep_in_atomic(void)
+{
+	spin_lock(&lock);
+	might_sleep();
+	spin_unlock(&lock);
+}
+
+static void plant_lock_order(void)
+{
+	mutex_lock(&first);
+	mutex_lock(&second);
+	mutex_unlock(&second);
+	mutex_unlock(&first);
+
+	mutex_lock(&second);
+	mutex_lock(&first);
+	mutex_unlock(&first);
+	mutex_unlock(&second);
+}
+
+static void plant_shift(void)
+{
+	int by = 64;
+
+	OPTIMIZER_HIDE_VAR(by);
+	WRITE_ONCE(by, 1 << by);
+}
+
+static const struct {
+	const char *name;
+	void (*plant)(void);
+} faults[] = {
+	{ "warn", plant_warn },
+	{ "msr", plant_msr },
+	{ "oops", plant_oops },
+	{ "hang", plant_hang },
+	{ "use_after_free", plant_use_after_free },
+	{ "leak", plant_leak },
+	{ "sleep_in_atomic", plant_sleep_in_atomic },
+	{ "lock_order", plant_lock_order },
+	{ "shift", plant_shift },
+};
 
 static int __init planted_init(void)
 {
-	if (!strcmp(what, "refuse"))
-		return -ENODEV;
-	if (!strcmp(what, "warn"))
-		WARN(1, "planted");
-	if (!strcmp(what, "msr"))
-		native_write_msr(MSR_VM_HSAVE_PA, 1, 0); /* not aligned */
-	if (!strcmp(what, "oops"))
-		WRITE_ONCE(*(int *)8, 0);
-	if (!strcmp(what, "hang")) {
-		local_irq_disable();
-		for (;;)
-			cpu_relax();
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(faults); i++) {
+		if (strcmp(what, faults[i].name))
+			continue;
+		faults[i].plant();
+		return 0;
 	}
-	return 0;
+	/* "refuse", or a mistake in the test. */
+	return strcmp(what, "nothing") ? -ENODEV : 0;
 }
 
 static void __exit planted_exit(void)
