@@ -38,7 +38,7 @@ SELFTESTS = $(MAKE) -C selftests BUILD=$(BUILD) KSELFTEST=$(KSELFTEST)
 # The lab boots its own choice of kernel, which need not be KDIR's.
 FOR_LAB = KDIR=/lib/modules/$$(selftests/lab/kernel)/build
 
-.PHONY: all module userspace selftests planted install clean help \
+.PHONY: all module userspace selftests planted install install-user deb clean help \
 	debug-kernel check check-debug check-kernels check-long demo demo-built shell bench lab
 
 all: module userspace
@@ -49,6 +49,7 @@ help:
 	@echo 'userspace   library and command'
 	@echo 'selftests   test programs'
 	@echo 'install     all of "all"; DESTDIR, PREFIX'
+	@echo 'deb         build/wisp.deb: all of it, the module to be built by dkms'
 	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=host: on this machine'
 	@echo 'check       all tests; CHECKS="static lab ...": some of them'
 	@echo 'check-debug the suites, and faults injected, on a debug kernel'
@@ -90,9 +91,18 @@ $(LINUX)/stamp: $(LINUX_TARBALL)
 # /dev/wisp is for the group that sysusers.d makes.
 LIBDIR := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include
-install: all
+install: all install-user
 	install -D -m 644 $(MODULE_DIR)/wisp.ko \
 		$(DESTDIR)/lib/modules/$(KVER)/updates/wisp.ko
+ifeq ($(DESTDIR),)
+	depmod $(KVER)
+	ldconfig
+	systemd-sysusers wisp.conf
+	-udevadm control --reload
+endif
+
+# What is not the module.
+install-user: userspace
 	install -D -m 755 $(BUILD)/bin/wisp $(DESTDIR)$(PREFIX)/bin/wisp
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
 	cp -P $(BUILD)/lib/libwisp.* $(DESTDIR)$(LIBDIR)
@@ -106,12 +116,14 @@ install: all
 	echo 'KERNEL=="wisp", GROUP="wisp", MODE="0660"' \
 		>$(DESTDIR)/usr/lib/udev/rules.d/60-wisp.rules
 	echo 'g wisp -' >$(DESTDIR)/usr/lib/sysusers.d/wisp.conf
-ifeq ($(DESTDIR),)
-	depmod $(KVER)
-	ldconfig
-	systemd-sysusers wisp.conf
-	-udevadm control --reload
-endif
+
+# Of a version that dkms.conf has; the module is built where it is installed.
+DEB_ROOT := $(BUILD)/deb
+deb:
+	rm -rf $(DEB_ROOT)
+	+@$(MAKE) --no-print-directory install-user DESTDIR=$(DEB_ROOT) PREFIX=/usr \
+		LIBDIR=/usr/lib/$$($(CC) -print-multiarch)
+	userspace/packaging/deb $(DEB_ROOT) $(BUILD)/wisp.deb
 
 clean:
 	rm -rf $(BUILD)
