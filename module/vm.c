@@ -164,17 +164,22 @@ static void revoke(struct wisp_vm *vm)
 	}
 }
 
-/* The memory object takes pages back: out of this slot's part of the tables. */
+/*
+ * The memory object takes pages back: out of this slot's part of the tables.
+ * Where nothing is mapped any more, whoever unmapped it may still be about to
+ * revoke: the pages are not to be freed before that.
+ */
 static void revoke_slot(struct wisp_memory_user *user, u64 offset, u64 size)
 {
 	struct wisp_slot *slot = container_of(user, struct wisp_slot, user);
 	u64 first = max(offset, slot->offset);
 	u64 end = min(offset + size, slot->offset + slot->size);
 
-	if (first < end &&
-	    wisp_slat_unmap(&slot->vm->slat, slot->gpa + first - slot->offset,
-			    end - first, NULL))
-		revoke(slot->vm);
+	if (first >= end)
+		return;
+	wisp_slat_unmap(&slot->vm->slat, slot->gpa + first - slot->offset,
+			end - first, NULL);
+	revoke(slot->vm);
 }
 
 /* Takes vm->slots[i] out. */
@@ -187,9 +192,15 @@ static void take_slot(struct wisp_vm *vm, unsigned int i)
 	vm->nslots--;
 	memmove(&vm->slots[i], &vm->slots[i + 1],
 		(vm->nslots - i) * sizeof(*vm->slots));
+	/*
+	 * Until no vCPU uses its pages, the object must tell when it takes some
+	 * back. The tables go when it does not: both unmap.
+	 */
+	if (wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL))
+		revoke(vm);
 	wisp_memory_detach(slot->memory, &slot->user);
-	if (wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed) ||
-	    !list_empty(&freed))
+	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
+	if (!list_empty(&freed))
 		revoke(vm);
 	wisp_slat_free(&freed);
 	wisp_slot_free(slot);
