@@ -43,6 +43,9 @@
  * @flags: that this driver knows
  * @returns_struct: copy it back, even on error; a struct that cannot be written
  *	fails the call before it has done anything
+ * @prepare: for calls that change something and return the struct: fills in all
+ *	that it says where the call works, since once that is done it is too
+ *	late for a copy that fails
  * @handler: gets the struct, zero where the caller's was shorter
  */
 struct wisp_ioctl {
@@ -51,6 +54,7 @@ struct wisp_ioctl {
 	u32 min_size;
 	u32 flags;
 	bool returns_struct;
+	void (*prepare)(void *arg);
 	long (*handler)(struct file *file, void *arg);
 };
 
@@ -59,6 +63,14 @@ struct wisp_ioctl {
 		.number = _number, .size = sizeof(struct _struct),    \
 		.min_size = offsetofend(struct _struct, _last),       \
 		.returns_struct = _returns, .handler = _handler,      \
+	}
+
+#define WISP_IOCTL_PREPARED(_number, _struct, _last, _prepare, _handler) \
+	{                                                             \
+		.number = _number, .size = sizeof(struct _struct),    \
+		.min_size = offsetofend(struct _struct, _last),       \
+		.returns_struct = true, .prepare = _prepare,          \
+		.handler = _handler,                                  \
 	}
 
 static const struct file_operations memory_fops;
@@ -93,11 +105,14 @@ static long dispatch(struct file *file, const struct wisp_ioctl *table,
 	if (head->flags & ~call->flags)
 		return -EOPNOTSUPP;
 	size = min(size, call->size);
+	if (call->prepare)
+		call->prepare(arg);
 	if (call->returns_struct && copy_to_user(user, arg, size))
 		return -EFAULT;
 
 	ret = call->handler(file, arg);
-	if (call->returns_struct && copy_to_user(user, arg, size))
+	if (call->returns_struct && (ret || !call->prepare) &&
+	    copy_to_user(user, arg, size))
 		return -EFAULT;
 	return ret;
 }
@@ -397,13 +412,19 @@ static long set_msr_policy(struct file *file, void *data)
 	return 0;
 }
 
+static void prepare_vcpu(void *data)
+{
+	struct wisp_create_vcpu *arg = data;
+
+	arg->page_offset = (u64)arg->vcpu << PAGE_SHIFT;
+}
+
 static long create_vcpu(struct file *file, void *data)
 {
 	struct wisp_create_vcpu *arg = data;
 
 	if (arg->reserved || arg->vcpu >= WISP_MAX_VCPUS)
 		return -EINVAL;
-	arg->page_offset = (u64)arg->vcpu << PAGE_SHIFT;
 	return wisp_vcpu_create(file->private_data, arg->vcpu);
 }
 
@@ -482,6 +503,13 @@ static long get_state(struct file *file, void *data)
 	return copy_groups(arg->groups, state, u64_to_user_ptr(arg->state), true);
 }
 
+static void prepare_set_state(void *data)
+{
+	struct wisp_vcpu_state *arg = data;
+
+	arg->field = 0;
+}
+
 static long set_state(struct file *file, void *data)
 {
 	struct wisp_state *state __free(kfree) = NULL;
@@ -505,10 +533,11 @@ static const struct wisp_ioctl vm_ioctls[] = {
 	WISP_IOCTL(WISP_SET_CPUID, wisp_set_cpuid, entries, false, set_cpuid),
 	WISP_IOCTL(WISP_SET_MSR_POLICY, wisp_set_msr_policy, ranges, false,
 		   set_msr_policy),
-	WISP_IOCTL(WISP_CREATE_VCPU, wisp_create_vcpu, page_offset, true,
-		   create_vcpu),
+	WISP_IOCTL_PREPARED(WISP_CREATE_VCPU, wisp_create_vcpu, page_offset,
+			    prepare_vcpu, create_vcpu),
 	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
-	WISP_IOCTL(WISP_SET_STATE, wisp_vcpu_state, reserved, true, set_state),
+	WISP_IOCTL_PREPARED(WISP_SET_STATE, wisp_vcpu_state, reserved,
+			    prepare_set_state, set_state),
 };
 
 static long vm_ioctl(struct file *file, unsigned int number, unsigned long arg)
