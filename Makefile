@@ -152,9 +152,11 @@ bench: lab
 # ---- the tests --------------------------------------------------------------
 
 check:
+	@selftests/lab/packages check
 	+@selftests/check $(CHECKS)
 
 check-debug:
+	@selftests/lab/packages check-debug
 	+@selftests/check check-debug
 
 debug-kernel:
