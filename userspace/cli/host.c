@@ -28,6 +28,15 @@ void host_cpu(struct host_cpu *cpu)
 		cpu->nested_paging = edx & CPUID_8000000A_EDX_NP;
 }
 
+bool host_is_tcg(void)
+{
+	static const char name[12] = "TCGTCGTCGTCG";
+	unsigned int eax, words[3];
+
+	__cpuid(0x40000000, eax, words[0], words[1], words[2]);
+	return eax >= 0x40000000 && !memcmp(words, name, sizeof(name));
+}
+
 uint64_t host_memory_size(void)
 {
 	return (uint64_t)sysconf(_SC_PHYS_PAGES) *

@@ -18,6 +18,9 @@ struct host_cpu {
 
 void host_cpu(struct host_cpu *cpu);
 
+/* In QEMU's emulation, some of whose gaps must be known. */
+bool host_is_tcg(void);
+
 /* Bytes of RAM. */
 uint64_t host_memory_size(void);
 
