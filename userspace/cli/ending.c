@@ -5,6 +5,8 @@
 #include <json.h>
 #include <stdarg.h>
 
+#include "stats.h"
+
 void ending_set(struct ending *ending, enum ending_kind kind,
 		const char *format, ...)
 {
@@ -110,10 +112,12 @@ void ending_print(const struct ending *ending)
 {
 	if (ending->message[0])
 		fprintf(stderr, "wisp: %s\n", ending->message);
-	if (!ending->has_state)
-		return;
-	print_exit(ending);
-	print_registers(&ending->state);
+	if (ending->has_state) {
+		print_exit(ending);
+		print_registers(&ending->state);
+	}
+	if (ending->has_stats)
+		stats_print(&ending->stats, stderr);
 }
 
 static void add_hex(json_object *object, const char *name, uint64_t value)
@@ -162,6 +166,9 @@ int ending_print_json(const struct ending *ending, FILE *stream)
 			(double)ending->duration_ns / 1e9, seconds));
 	if (ending->has_state)
 		add_crash(object, ending);
+	if (ending->has_stats)
+		json_object_object_add(object, "stats",
+				       stats_to_json(&ending->stats));
 	ret = fprintf(stream, "%s\n", json_object_to_json_string_ext(object,
 			JSON_C_TO_STRING_PLAIN)) < 0 || fflush(stream);
 	json_object_put(object);

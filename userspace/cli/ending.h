@@ -26,6 +26,9 @@ struct ending {
 	uint64_t runs;			/* calls of wisp_run() */
 	uint64_t duration_ns;
 
+	bool has_stats;
+	struct wisp_stats stats;
+
 	/* Of a crash. */
 	bool has_state;
 	struct wisp_exit exit;
@@ -38,7 +41,7 @@ __attribute__((format(printf, 3, 4)))
 void ending_set(struct ending *ending, enum ending_kind kind,
 		const char *format, ...);
 
-/* On standard error: the message, and the registers of a crash. */
+/* On standard error: the message, the registers of a crash, the counters. */
 void ending_print(const struct ending *ending);
 
 /* One JSON object on one line. Returns 0 or -1. */

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#include "trace.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define BUFFER_SIZE	65536
+#define HEX		"0x%" PRIx64
+
+int trace_open(struct trace *trace, const char *path, bool is_json)
+{
+	*trace = (struct trace){ .is_json = is_json };
+	trace->stream = path ? fopen(path, "we") : stderr;
+	if (!trace->stream)
+		return -errno;
+	if (path)
+		setvbuf(trace->stream, NULL, _IOFBF, BUFFER_SIZE);
+	return 0;
+}
+
+int trace_close(struct trace *trace)
+{
+	FILE *stream = trace->stream;
+	int ret = 0;
+
+	trace->stream = NULL;
+	if (stream && (ferror(stream) || fflush(stream)))
+		ret = -EIO;
+	if (stream && stream != stderr && fclose(stream))
+		ret = -EIO;
+	return ret;
+}
+
+static const char *access_name(uint32_t access)
+{
+	return access & WISP_PROT_WRITE ? "write" :
+	       access & WISP_PROT_EXEC ? "execute" : "read";
+}
+
+static const char *port_name(uint32_t flags)
+{
+	static const char * const names[] = { "out", "in", "outs", "ins" };
+
+	return names[!!(flags & WISP_PORT_IN) +
+		     2 * !!(flags & WISP_PORT_STRING)];
+}
+
+/* What belongs to the reason: words for people. */
+static void print_details(FILE *stream, const struct wisp_exit *exit)
+{
+	switch (exit->reason) {
+	case WISP_EXIT_PORT:
+		fprintf(stream, " %s 0x%x size %u", port_name(exit->port.flags),
+			exit->port.port, exit->port.size);
+		if (!(exit->port.flags & (WISP_PORT_IN | WISP_PORT_STRING)))
+			fprintf(stream, " data " HEX, (uint64_t)exit->port.data);
+		break;
+	case WISP_EXIT_MEMORY:
+		fprintf(stream, " %s gpa " HEX, access_name(exit->memory.access),
+			(uint64_t)exit->memory.gpa);
+		break;
+	case WISP_EXIT_MSR:
+		fprintf(stream, " %s 0x%x", exit->msr.write ? "wrmsr" : "rdmsr",
+			exit->msr.index);
+		if (exit->msr.write)
+			fprintf(stream, " data " HEX, (uint64_t)exit->msr.data);
+		break;
+	case WISP_EXIT_DEBUG:
+		fprintf(stream, " vector %u dr6 " HEX, exit->debug.vector,
+			(uint64_t)exit->debug.dr6);
+		break;
+	case WISP_EXIT_ENTRY_FAILED:
+	case WISP_EXIT_UNEXPECTED:
+		fprintf(stream, " code " HEX " info " HEX " " HEX,
+			(uint64_t)exit->hw.code, (uint64_t)exit->hw.info1,
+			(uint64_t)exit->hw.info2);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The same as members; addresses as text, since many readers keep 53 bits. */
+static void print_json_details(FILE *stream, const struct wisp_exit *exit)
+{
+	switch (exit->reason) {
+	case WISP_EXIT_PORT:
+		fprintf(stream, ",\"access\":\"%s\",\"port\":%u,\"size\":%u",
+			port_name(exit->port.flags), exit->port.port,
+			exit->port.size);
+		if (!(exit->port.flags & (WISP_PORT_IN | WISP_PORT_STRING)))
+			fprintf(stream, ",\"data\":\"" HEX "\"",
+				(uint64_t)exit->port.data);
+		break;
+	case WISP_EXIT_MEMORY:
+		fprintf(stream, ",\"access\":\"%s\",\"gpa\":\"" HEX "\"",
+			access_name(exit->memory.access),
+			(uint64_t)exit->memory.gpa);
+		break;
+	case WISP_EXIT_MSR:
+		fprintf(stream, ",\"access\":\"%s\",\"msr\":\"0x%x\"",
+			exit->msr.write ? "wrmsr" : "rdmsr", exit->msr.index);
+		if (exit->msr.write)
+			fprintf(stream, ",\"data\":\"" HEX "\"",
+				(uint64_t)exit->msr.data);
+		break;
+	case WISP_EXIT_DEBUG:
+		fprintf(stream, ",\"vector\":%u,\"dr6\":\"" HEX "\"",
+			exit->debug.vector, (uint64_t)exit->debug.dr6);
+		break;
+	case WISP_EXIT_ENTRY_FAILED:
+	case WISP_EXIT_UNEXPECTED:
+		fprintf(stream,
+			",\"code\":\"" HEX "\",\"info1\":\"" HEX "\",\"info2\":\"" HEX "\"",
+			(uint64_t)exit->hw.code, (uint64_t)exit->hw.info1,
+			(uint64_t)exit->hw.info2);
+		break;
+	default:
+		break;
+	}
+}
+
+void trace_exit(struct trace *trace, uint64_t now, const struct wisp_exit *exit)
+{
+	FILE *stream = trace->stream;
+	double seconds = (double)(now - trace->start) / 1e9;
+	const char *name = wisp_exit_name(exit->reason);
+
+	if (trace->is_json) {
+		fprintf(stream,
+			"{\"seconds\":%.6f,\"exit\":\"%s\",\"rip\":\"" HEX "\"",
+			seconds, name, (uint64_t)exit->rip);
+		print_json_details(stream, exit);
+		fputs("}\n", stream);
+		return;
+	}
+	fprintf(stream, "%12.6f %-12s rip " HEX, seconds, name,
+		(uint64_t)exit->rip);
+	print_details(stream, exit);
+	fputc('\n', stream);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* A line for each exit of the guest. */
+#ifndef WISP_CLI_TRACE_H
+#define WISP_CLI_TRACE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <wisp.h>
+
+struct trace {
+	FILE *stream;		/* NULL: off */
+	bool is_json;
+	uint64_t start;		/* nanoseconds: what times are told from */
+};
+
+/* @path NULL: standard error. Returns 0 or a negative errno. */
+int trace_open(struct trace *trace, const char *path, bool is_json);
+
+/* Returns 0, or a negative errno if something could not be written. */
+int trace_close(struct trace *trace);
+
+void trace_exit(struct trace *trace, uint64_t now, const struct wisp_exit *exit);
+
+#endif
