@@ -59,13 +59,16 @@ static void set_budget(struct machine *machine, uint64_t now)
 		machine->page->budget_ns = deadline - now;
 }
 
-/* An interrupt goes in when the guest takes it at once: PIC rules hold. */
+/*
+ * An interrupt goes in when the guest takes it at once: PIC rules hold. None
+ * goes in while a debugger steps: the step would end in its handler.
+ */
 static void deliver(struct machine *machine)
 {
 	struct wisp_vcpu_page *page = machine->page;
 
-	page->flags = 0;
-	if (!pic_raised(&machine->pic))
+	if (!pic_raised(&machine->pic) ||
+	    (machine->gdb && machine->gdb->is_stepping))
 		return;
 	if (!machine->accepts) {
 		page->flags = WISP_RUN_INTR_WINDOW;
@@ -225,6 +228,9 @@ static void handle_halt(struct machine *machine)
 		check_ending(machine, now);
 		if (machine->ending->ended || pic_raised(&machine->pic))
 			break;
+		/* It is still at the HLT, for the debugger and afterwards. */
+		if (machine->gdb && gdb_is_due(machine->gdb))
+			return;
 		sleep_until(machine, next_deadline(machine, now), now);
 	}
 	page->complete = 1;
@@ -241,12 +247,19 @@ static void refuse_hypercall(struct machine *machine)
 	};
 }
 
+static void note_acceptance(struct machine *machine)
+{
+	uint32_t flags = machine->page->exit.flags;
+
+	machine->accepts = (flags & WISP_EXIT_INTR_READY) &&
+			   !(flags & WISP_EXIT_INTR_PENDING);
+}
+
 static void handle_exit(struct machine *machine)
 {
 	const struct wisp_exit *exit = &machine->page->exit;
 
-	machine->accepts = (exit->flags & WISP_EXIT_INTR_READY) &&
-			   !(exit->flags & WISP_EXIT_INTR_PENDING);
+	note_acceptance(machine);
 	switch (exit->reason) {
 	case WISP_EXIT_NONE:
 	case WISP_EXIT_KICKED:
@@ -262,10 +275,15 @@ static void handle_exit(struct machine *machine)
 		handle_memory(machine);
 		break;
 	case WISP_EXIT_HLT:
-		handle_halt(machine);
+		if (!machine->gdb || !gdb_take_halt(machine->gdb))
+			handle_halt(machine);
 		break;
 	case WISP_EXIT_HYPERCALL:
 		refuse_hypercall(machine);
+		break;
+	case WISP_EXIT_DEBUG:
+		if (machine->gdb)
+			gdb_take_exit(machine->gdb);
 		break;
 	case WISP_EXIT_SHUTDOWN:
 		crash(machine, "triple fault at 0x%" PRIx64,
@@ -293,25 +311,102 @@ static void run_failed(struct machine *machine, int error)
 			   strerror(-error));
 }
 
+/*
+ * Has the driver take what waits in the page for the next run, so that the
+ * vCPU's state is what the guest will see: a kick ends that run before any
+ * instruction.
+ */
+static void settle(struct machine *machine)
+{
+	struct wisp_vcpu_page *page = machine->page;
+	int ret;
+
+	if (!page->complete && !page->dirty && !page->inject.type)
+		return;
+	page->flags = 0;
+	do {
+		wisp_kick(machine->vm, 0);
+		ret = wisp_run(machine->vm, 0);
+	} while (ret == -EINTR);
+	if (ret)
+		run_failed(machine, ret);
+	else
+		note_acceptance(machine);
+}
+
+/* The time that the guest stands for its debugger is not counted. */
+static void serve_debugger(struct machine *machine)
+{
+	uint64_t start = machine_now();
+	enum gdb_wish wish = GDB_WAIT;
+	eventfd_t count;
+
+	settle(machine);
+	console_flush(machine->console);
+	while (!machine->ending->ended) {
+		struct pollfd fds[] = {
+			{ .fd = machine->wake_fd, .events = POLLIN },
+			{ .events = POLLIN },
+		};
+
+		wish = gdb_serve(machine->gdb);
+		if (wish != GDB_WAIT)
+			break;
+		fds[1].fd = gdb_fd(machine->gdb);
+		poll(fds, 2, -1);
+		if (fds[0].revents)
+			eventfd_read(machine->wake_fd, &count);
+		check_ending(machine, start);
+	}
+	if (wish == GDB_KILL)
+		ending_set(machine->ending, ENDING_QUIT, "%s",
+			   "killed by gdb");
+	if (machine->deadline != UINT64_MAX)
+		machine->deadline += machine_now() - start;
+}
+
+static int run_once(struct machine *machine, uint64_t now)
+{
+	struct wisp_vcpu_page *page = machine->page;
+	int ret;
+
+	page->flags = 0;
+	/* An exception of ours goes first; it is delivered at once. */
+	if (!page->inject.type)
+		deliver(machine);
+	if (machine->gdb)
+		gdb_prepare(machine->gdb);
+	set_budget(machine, now);
+	ret = wisp_run(machine->vm, 0);
+	machine->ending->runs++;
+	if (machine->trace)
+		trace_exit(machine->trace, machine_now(), &page->exit);
+	return ret;
+}
+
 void machine_run(struct machine *machine)
 {
 	uint64_t start = machine_now(), now = start;
 	struct ending *ending = machine->ending;
 
+	if (machine->trace)
+		machine->trace->start = start;
 	while (!ending->ended) {
 		int ret;
 
+		if (machine->gdb && gdb_is_due(machine->gdb)) {
+			serve_debugger(machine);
+			now = machine_now();
+			continue;
+		}
 		update_devices(machine, now);
-		/* An exception of ours goes first; it is delivered at once. */
-		if (!machine->page->inject.type)
-			deliver(machine);
-		set_budget(machine, now);
-		ret = wisp_run(machine->vm, 0);
-		ending->runs++;
+		ret = run_once(machine, now);
 		if (ret && ret != -EINTR)
 			run_failed(machine, ret);
 		else
 			handle_exit(machine);
+		if (machine->gdb)
+			gdb_take_assist(machine->gdb);
 		now = machine_now();
 		check_ending(machine, now);
 	}

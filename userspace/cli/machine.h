@@ -9,11 +9,13 @@
 #include "bus.h"
 #include "console.h"
 #include "ending.h"
+#include "gdb.h"
 #include "pic.h"
 #include "pit.h"
 #include "power.h"
 #include "reset.h"
 #include "rtc.h"
+#include "trace.h"
 #include "uart.h"
 
 struct machine {
@@ -26,6 +28,8 @@ struct machine {
 	struct wisp_query query;
 	struct wisp_vcpu_page *page;
 	struct console *console;
+	struct gdb *gdb;	/* NULL: none */
+	struct trace *trace;	/* NULL: none */
 
 	/* Owned by the vCPU's runner. */
 	struct bus bus;

@@ -11,8 +11,10 @@
 
 #include "cpio.h"
 #include "file.h"
+#include "gdb.h"
 #include "machine.h"
 #include "size.h"
+#include "trace.h"
 
 #define DEFAULT_MEMORY_SIZE	(256ULL << 20)
 #define DEFAULT_CMDLINE		"console=ttyS0"
@@ -28,6 +30,11 @@ struct options {
 	const char *json;	/* file, "-" standard output, NULL none */
 	uint64_t memory_size;
 	double timeout;		/* seconds, 0: none */
+	bool has_gdb;
+	uint16_t gdb_port;
+	bool has_trace;
+	const char *trace;	/* file, NULL standard error */
+	bool has_stats;
 };
 
 /* What is held from start to end. */
@@ -39,7 +46,12 @@ struct run {
 	char *cmdline;
 	struct console console;
 	struct machine machine;
+	struct gdb gdb;
+	struct trace trace;
 };
+
+/* Options without a letter. */
+enum { KEY_GDB = 0x100, KEY_TRACE, KEY_STATS };
 
 static const struct argp_option argp_options[] = {
 	{ "kernel", 'k', "FILE", 0, "Linux bzImage, or an ELF kernel with a PVH entry (required)", 0 },
@@ -52,6 +64,15 @@ static const struct argp_option argp_options[] = {
 	{ "mem", 'm', "SIZE", 0,
 	  "Memory, with K, M, G or T behind the number (256M)", 0 },
 	{ "timeout", 't', "SECONDS", 0, "Give up after this time", 0 },
+	{ "gdb", KEY_GDB, "PORT", 0,
+	  "Wait for gdb on this port of 127.0.0.1 (0: any) before the first instruction; \"target remote 127.0.0.1:PORT\" attaches",
+	  0 },
+	{ "trace", KEY_TRACE, "FILE", OPTION_ARG_OPTIONAL,
+	  "Write a line for each exit of the guest to FILE, or to standard error; with --json as JSON objects",
+	  0 },
+	{ "stats", KEY_STATS, NULL, 0,
+	  "At the end tell how often the guest was entered, and why it exited; with --json in that object, too",
+	  0 },
 	{ "json", 'j', "FILE", OPTION_ARG_OPTIONAL,
 	  "At the end write a JSON object that tells how the guest ended to FILE, or as the last line of standard output",
 	  0 },
@@ -98,6 +119,19 @@ static int parse_timeout(const char *text, struct options *options)
 	return 0;
 }
 
+static int parse_port(const char *text, struct options *options)
+{
+	char *end;
+	unsigned long port = strtoul(text, &end, 10);
+
+	if (end == text || *end || *text == '-' || port > UINT16_MAX)
+		command_misused("--gdb %s is not a port: give one such as 1234",
+				text);
+	options->has_gdb = true;
+	options->gdb_port = (uint16_t)port;
+	return 0;
+}
+
 static int check_options(const struct options *options)
 {
 	if (!options->kernel)
@@ -130,6 +164,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return parse_timeout(arg, options);
 	case 'j':
 		options->json = arg ?: "-";
+		return 0;
+	case KEY_GDB:
+		return parse_port(arg, options);
+	case KEY_TRACE:
+		options->has_trace = true;
+		options->trace = arg;
+		return 0;
+	case KEY_STATS:
+		options->has_stats = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		command_misused("\"%s\" belongs to no option: see wisp run --help",
@@ -281,6 +324,48 @@ static int boot(struct run *run)
 	return -1;
 }
 
+static int start_gdb(struct run *run)
+{
+	struct machine *machine = &run->machine;
+	uint16_t port = run->options.gdb_port;
+	int ret;
+
+	ret = gdb_start(&run->gdb, &port, machine->vm, machine->page,
+			machine_wake, machine);
+	if (ret) {
+		ending_set(&run->ending, ENDING_ERROR,
+			   "--gdb %u: %s: give another port", port,
+			   strerror(-ret));
+		return -1;
+	}
+	machine->gdb = &run->gdb;
+	fprintf(stderr, "wisp: waiting for gdb: target remote 127.0.0.1:%u\n",
+		port);
+	return 0;
+}
+
+static int start_trace(struct run *run)
+{
+	const char *path = run->options.trace;
+	int ret;
+
+	ret = trace_open(&run->trace, path, run->options.json);
+	if (ret) {
+		ending_set(&run->ending, ENDING_ERROR,
+			   "--trace %s: %s: give a file that can be written",
+			   path, strerror(-ret));
+		return -1;
+	}
+	run->machine.trace = &run->trace;
+	return 0;
+}
+
+static void end_trace(struct run *run)
+{
+	if (trace_close(&run->trace))
+		fprintf(stderr, "wisp: --trace: not all of it could be written: free some room\n");
+}
+
 static void run_guest(struct run *run, const sigset_t *signals)
 {
 	struct machine *machine = &run->machine;
@@ -299,6 +384,22 @@ static void run_guest(struct run *run, const sigset_t *signals)
 			(uint64_t)(run->options.timeout * NS_PER_S);
 	machine_run(machine);
 	console_stop(&run->console);
+	if (run->options.has_stats)
+		run->ending.has_stats = !wisp_stats(machine->vm,
+						    &run->ending.stats);
+}
+
+static void run_watched(struct run *run, const sigset_t *signals)
+{
+	if (run->options.has_trace && start_trace(run))
+		return;
+	if (!run->options.has_gdb) {
+		run_guest(run, signals);
+	} else if (!start_gdb(run)) {
+		run_guest(run, signals);
+		gdb_end(&run->gdb, (int)run->ending.kind);
+	}
+	end_trace(run);
 }
 
 static void try_run(struct run *run, const sigset_t *signals)
@@ -311,7 +412,7 @@ static void try_run(struct run *run, const sigset_t *signals)
 		/* The guest has its copy. */
 		file_free(&run->kernel);
 		file_free(&run->initrd);
-		run_guest(run, signals);
+		run_watched(run, signals);
 	}
 	machine_destroy(&run->machine);
 }
