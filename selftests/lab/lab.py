@@ -143,6 +143,23 @@ def debug_kernel():
         return Kernel(f.read().strip(), image, tree)
 
 
+def gdb_files():
+    """Pairs for Boot's files: gdb, and the Python that is linked into it."""
+    path = shutil.which("gdb")
+    if not path:
+        raise LabError("no gdb (Debian: gdb or gdb-minimal)")
+    files = [(path, "/bin/gdb")]
+    for library in shared_libraries(path):
+        if found := re.search(r"libpython(3\.\d+)", library):
+            folder = "/usr/lib/python" + found[1]
+            files += [(p, p) for p in glob.glob(folder + "/*.py")]
+            files += [(p, p) for p in (folder + "/" + package for package in (
+                "collections", "encodings", "importlib", "json", "re",
+                "lib-dynload")) if os.path.isdir(p)]
+            files.append(("/usr/share/gdb", "/usr/share/gdb"))
+    return files
+
+
 # ---- initramfs --------------------------------------------------------------
 
 class Cpio:
