@@ -10,7 +10,7 @@ GUEST=/selftests/pvh/guest
 # gdb's guest counts for ever; Linux ends.
 guest 0 'trace to a file' '-- poweroff -f' --trace="$tmp/trace" --stats
 grep -q '^ *[0-9.]* port *rip 0x[0-9a-f]* out 0x3f8 size 1 data 0x' "$tmp/trace" &&
-	grep -q '^ *[0-9.]* hlt *rip 0x[0-9a-f]*$' "$tmp/trace"
+	grep -q '^ *[0-9.]* budget *rip 0x[0-9a-f]*$' "$tmp/trace"
 result 'it has a line for each exit'
 ! grep -qv '^ *[0-9]*\.[0-9]\{6\} [a-z-]*  *rip 0x[0-9a-f]*' "$tmp/trace"
 result 'and nothing else'
