@@ -21,7 +21,8 @@ KVER = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
 # One copy of the sources, as links, per kernel and kind of build.
 MODULE_DIR = $(BUILD)/module-$(KVER)$(if $(DEBUG),-debug)
 PLANTED_DIR = $(BUILD)/planted-$(KVER)
-KBUILD = $(MAKE) -C $(KDIR) $(if $(DEBUG),WISP_DEBUG=1)
+# RUNNER: selftests/lab/in-chroot, for a kernel that wants another compiler.
+KBUILD = $(RUNNER) $(MAKE) -C $(KDIR) $(if $(DEBUG),WISP_DEBUG=1)
 
 # What of the kernel's source is needed to test: nothing of it is in this tree.
 LINUX := $(BUILD)/linux
@@ -53,6 +54,7 @@ help:
 	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=host: on this machine'
 	@echo 'check       all tests; CHECKS="static lab ...": some of them'
 	@echo 'check-debug the suites, and faults injected, on a debug kernel'
+	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
 	@echo 'check-long  tests that have no end of their own'
 	@echo 'bench       build/bench.json'
@@ -161,6 +163,9 @@ check-debug:
 
 debug-kernel:
 	@selftests/lab/debug-kernel
+
+check-kernels:
+	+@selftests/check check-kernels
 
 check-long:
 	@echo 'check-long: nothing here yet'
