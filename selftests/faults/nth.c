@@ -390,6 +390,99 @@ FIXTURE_VARIANT_ADD(fail_nth, remove_slot) {
 	.unchanged = unchanged_replace_slot,
 };
 
+/* A page in the middle of what the guest has touched. */
+static int call_discard(struct machine *m)
+{
+	struct wisp_discard arg = {
+		.size = sizeof(arg),
+		.offset = PAGE,
+		.discard_size = PAGE,
+	};
+
+	return raw(m->memory, WISP_DISCARD, &arg);
+}
+
+static bool worked_discard(struct machine *m, int ret)
+{
+	return !ret && pread(m->vm, m->buffer, 1, 0x1000) == 1 && !m->buffer[0];
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, discard) {
+	.name = "ioctl WISP_DISCARD",
+	.stage = VCPU,
+	.errnos = { EFAULT },
+	.prepare = prepare_replace_slot,
+	.call = call_discard,
+	.worked = worked_discard,
+	.unchanged = unchanged_replace_slot,
+};
+
+static int call_protect(struct machine *m)
+{
+	struct wisp_protect_range range = {
+		.gpa = 0x3000,
+		.range_size = PAGE,
+		.prot = PROT_R,
+	};
+	struct wisp_protect arg = {
+		.size = sizeof(arg),
+		.count = 1,
+		.ranges = (uintptr_t)&range,
+	};
+
+	return raw(m->vm, WISP_PROTECT, &arg);
+}
+
+static bool worked_protect(struct machine *m, int ret)
+{
+	return !ret && run_code(m, touch, sizeof(touch)) == WISP_EXIT_MEMORY;
+}
+
+static int prepare_protect(struct machine *m)
+{
+	return m->page ? 0 : raw_create_vcpu(m->vm, 0, &m->page);
+}
+
+/* The page that the guest has not touched: it would stay writable. */
+static bool unchanged_protect(struct machine *m)
+{
+	static const __u8 write[] = { 0xa2, 0x00, 0x30, 0xf4 };
+
+	return run_code(m, write, sizeof(write)) == WISP_EXIT_HLT;
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, protect) {
+	.name = "ioctl WISP_PROTECT",
+	.stage = SLOTS,
+	.errnos = { ENOMEM, EFAULT },
+	.prepare = prepare_protect,
+	.call = call_protect,
+	.worked = worked_protect,
+	.unchanged = unchanged_protect,
+};
+
+static int call_stats(struct machine *m)
+{
+	struct wisp_stats arg = { .size = sizeof(arg) };
+	int ret = raw(m->vm, WISP_STATS, &arg);
+
+	return ret ?: (int)arg.vcpus;
+}
+
+static bool worked_stats(struct machine *m, int ret)
+{
+	(void)m;
+	return ret == 1;
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, stats) {
+	.name = "ioctl WISP_STATS",
+	.stage = VCPU,
+	.errnos = { EFAULT },
+	.call = call_stats,
+	.worked = worked_stats,
+};
+
 static int set_cpuid(struct machine *m, __u32 eax)
 {
 	struct wisp_cpuid_entry entry = { .eax = eax };
