@@ -10,7 +10,7 @@
 #include "../guest/guest.h"
 #include "random.h"
 
-#define WRITES	400000
+#define WRITES	200000
 
 SNIPPET(spin, 64, "1: incq " STR(GUEST_DATA) "; cpuid; out %al, $0x80; jmp 1b");
 SNIPPET(beside, 64, "1: incq " STR(GUEST_DATA) "+8; jmp 1b");
@@ -52,6 +52,7 @@ struct scribble {
 	bool runs_on;		/* more runs than refusals */
 	__u64 seed;
 	bool done;
+	int calls;		/* of WISP_RUN that have returned */
 };
 
 /*
@@ -82,6 +83,21 @@ static void scribble_word(struct scribble *s)
 	words[word] = value;
 }
 
+/*
+ * A page that can run again, with a random part of the state that is in it; not
+ * more words until it was looked at.
+ */
+static void let_run(struct scribble *s)
+{
+	int calls = __atomic_load_n(&s->calls, __ATOMIC_ACQUIRE);
+	__u64 r = random_next(&s->seed);
+
+	memset(s->guest->page, 0, WISP_FIELD(exit));
+	s->guest->page->dirty = r & 3 ? 0 : r >> 32 & STATE_ALL;
+	while (__atomic_load_n(&s->calls, __ATOMIC_ACQUIRE) == calls)
+		raw_kick(s->guest->vm, 0);
+}
+
 static void *scribble(void *data)
 {
 	struct scribble *s = data;
@@ -91,13 +107,12 @@ static void *scribble(void *data)
 		/* It may have taken the budget away. */
 		if (!(i % 16))
 			raw_kick(s->guest->vm, 0);
-		/* Or nothing would ever be taken from the page. */
-		if (!(i % 64)) {
-			memset(s->guest->page, 0, WISP_FIELD(exit));
-			s->guest->page->dirty = random_next(&s->seed) & STATE_ALL;
-		}
+		if (!(i % 64))
+			let_run(s);
 	}
 	__atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
+	/* The run that is on may have begun after the last kick. */
+	raw_kick(s->guest->vm, 0);
 	return NULL;
 }
 
@@ -116,6 +131,7 @@ static int runs_while_scribbled(struct scribble *s, int *odd)
 	while (!__atomic_load_n(&s->done, __ATOMIC_ACQUIRE)) {
 		ret = raw_run(s->guest->vm, 0);
 		runs += !ret;
+		__atomic_fetch_add(&s->calls, 1, __ATOMIC_RELEASE);
 		if (!errno_expected(ret))
 			*odd = ret;
 	}
@@ -154,7 +170,7 @@ static void scribble_test(struct __test_metadata *_metadata,
 	memset(self->g.page, 0, sizeof(*self->g.page));
 	guest_destroy(&self->other);
 	ASSERT_EQ(0, guest_create(&self->other));
-	raw_kick(self->g.vm, 0);
+	ASSERT_EQ(0, raw_kick(self->g.vm, 0));
 	GUEST_LOAD(&self->g, LONG64, once);
 	memcpy(guest_at(&self->g, 0x1000), guest_at(&self->other, 0x1000),
 	       GUEST_CODE - 0x1000);
