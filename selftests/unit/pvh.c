@@ -48,6 +48,19 @@ static void fill_notes(void)
 
 static void fill_image(void)
 {
+	static const Elf64_Phdr code = {
+		.p_type = PT_LOAD, .p_paddr = CODE_GPA,
+		.p_offset = offsetof(struct image, code),
+		.p_filesz = CODE_SIZE, .p_memsz = CODE_SIZE,
+	};
+	static const Elf64_Phdr bss = {
+		.p_type = PT_LOAD, .p_paddr = BSS_GPA, .p_memsz = BSS_SIZE,
+	};
+	static const Elf64_Phdr notes = {
+		.p_type = PT_NOTE, .p_align = 4,
+		.p_offset = offsetof(struct image, notes),
+		.p_filesz = sizeof(image.notes),
+	};
 	uint64_t seed = 42;
 
 	image.header = (Elf64_Ehdr){
@@ -58,19 +71,9 @@ static void fill_image(void)
 		.e_phentsize = sizeof(Elf64_Phdr),
 		.e_phnum = 3,
 	};
-	image.segments[0] = (Elf64_Phdr){
-		.p_type = PT_LOAD, .p_paddr = CODE_GPA,
-		.p_offset = offsetof(struct image, code),
-		.p_filesz = CODE_SIZE, .p_memsz = CODE_SIZE,
-	};
-	image.segments[1] = (Elf64_Phdr){
-		.p_type = PT_LOAD, .p_paddr = BSS_GPA, .p_memsz = BSS_SIZE,
-	};
-	image.segments[2] = (Elf64_Phdr){
-		.p_type = PT_NOTE, .p_align = 4,
-		.p_offset = offsetof(struct image, notes),
-		.p_filesz = sizeof(image.notes),
-	};
+	image.segments[0] = code;
+	image.segments[1] = bss;
+	image.segments[2] = notes;
 	fill_notes();
 	for (size_t i = 0; i < CODE_SIZE; i++)
 		image.code[i] = (uint8_t)guest_random(&seed);
