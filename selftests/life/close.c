@@ -40,7 +40,7 @@ static int add_control(struct guest *g, int *fd, volatile __u64 **control)
 	return raw_set_slot(g->vm, 1, CONTROL, PAGE, *fd, 0, PROT_RW);
 }
 
-static int set_up(FIXTURE_DATA(close) *self)
+static int set_up(struct _test_data_close *self)
 {
 	return guest_create(&self->g) ?:
 	       add_control(&self->g, &self->control_fd, &self->control);
@@ -135,7 +135,7 @@ static void permute(enum part *order, int at, void *arg,
 }
 
 struct outcome {
-	FIXTURE_DATA(close) *self;
+	struct _test_data_close *self;
 	int orders;
 	int failed;
 	int why;
@@ -288,7 +288,7 @@ static void beside(struct guest *g, void *(*what)(void *))
 }
 
 /* The child: counts in control, and never returns. */
-static void busy(FIXTURE_DATA(close) *self, enum state state, __u64 *control)
+static void busy(struct _test_data_close *self, enum state state, __u64 *control)
 {
 	static char buffer[GUEST_SIZE / 4];
 	struct guest *g = &self->g;

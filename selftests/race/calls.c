@@ -57,7 +57,7 @@ static void *run_on(void *data)
 	return NULL;
 }
 
-static void start(FIXTURE_DATA(calls) *self, struct runner *r, int vcpu)
+static void start(struct _test_data_calls *self, struct runner *r, int vcpu)
 {
 	*r = (struct runner){
 		.guest = &self->g, .stop = &self->stop, .vcpu = vcpu,
@@ -67,7 +67,7 @@ static void start(FIXTURE_DATA(calls) *self, struct runner *r, int vcpu)
 }
 
 /* Kicked until it is seen: the run that is on may not be the last. */
-static int finish(FIXTURE_DATA(calls) *self, struct runner *r)
+static int finish(struct _test_data_calls *self, struct runner *r)
 {
 	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
 	while (pthread_tryjoin_np(r->thread, NULL)) {

@@ -49,13 +49,13 @@ FIXTURE_TEARDOWN(memory)
 	close(self->sys);
 }
 
-static void wrong(FIXTURE_DATA(memory) *self)
+static void wrong(struct _test_data_memory *self)
 {
 	__atomic_fetch_add(&self->wrong, 1, __ATOMIC_RELAXED);
 }
 
 /* A word holds the magic number and its own page, or nothing. */
-static void look(FIXTURE_DATA(memory) *self, __u64 word, __u64 index)
+static void look(struct _test_data_memory *self, __u64 word, __u64 index)
 {
 	if (word && word != (MAGIC | index))
 		wrong(self);
@@ -73,7 +73,7 @@ static int discard(int fd, __u64 first, __u64 npages)
 
 static void *map_and_touch(void *data)
 {
-	FIXTURE_DATA(memory) *self = data;
+	struct _test_data_memory *self = data;
 	__u64 seed = 5;
 
 	for (int i = 0; i < ROUNDS; i++) {
@@ -99,7 +99,7 @@ static void *map_and_touch(void *data)
 
 static void *read_and_write(void *data)
 {
-	FIXTURE_DATA(memory) *self = data;
+	struct _test_data_memory *self = data;
 	__u64 seed = 6, word;
 
 	for (int i = 0; i < 100 * ROUNDS; i++) {
@@ -117,7 +117,7 @@ static void *read_and_write(void *data)
 
 static void *discard_all(void *data)
 {
-	FIXTURE_DATA(memory) *self = data;
+	struct _test_data_memory *self = data;
 	__u64 seed = 7;
 
 	while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
@@ -174,7 +174,7 @@ TEST_F(memory, a_mapping_is_emptied)
 }
 
 struct through_vm {
-	FIXTURE_DATA(memory) *self;
+	struct _test_data_memory *self;
 	int vm;
 	int done;
 	int refused;

@@ -140,7 +140,7 @@ static int runs_while_scribbled(struct scribble *s, int *odd)
 }
 
 static void scribble_test(struct __test_metadata *_metadata,
-			  FIXTURE_DATA(page) *self, bool runs_on)
+			  struct _test_data_page *self, bool runs_on)
 {
 	struct scribble s = {
 		.guest = &self->g, .seed = 1 + runs_on, .runs_on = runs_on,

@@ -131,13 +131,13 @@ FIXTURE_TEARDOWN(slots)
 	guest_destroy(&self->g);
 }
 
-static int set(FIXTURE_DATA(slots) *self, int which, __u32 prot)
+static int set(struct _test_data_slots *self, int which, __u32 prot)
 {
 	return raw_set_slot(self->g.vm, 1, BASE, RANGE, self->fds[which], 0,
 			    prot);
 }
 
-static int protect(FIXTURE_DATA(slots) *self, __u64 first, __u64 npages,
+static int protect(struct _test_data_slots *self, __u64 first, __u64 npages,
 		   __u32 prot)
 {
 	struct wisp_protect_range range = {
@@ -151,7 +151,7 @@ static int protect(FIXTURE_DATA(slots) *self, __u64 first, __u64 npages,
 	return raw(self->g.vm, WISP_PROTECT, &arg);
 }
 
-static int discard(FIXTURE_DATA(slots) *self, int which, __u64 first,
+static int discard(struct _test_data_slots *self, int which, __u64 first,
 		   __u64 npages)
 {
 	struct wisp_discard arg = {
@@ -163,7 +163,7 @@ static int discard(FIXTURE_DATA(slots) *self, int which, __u64 first,
 }
 
 /* Both vCPUs' words of the pages, mixed; reads no page that is not there. */
-static __u64 sum(FIXTURE_DATA(slots) *self, int which, __u64 first,
+static __u64 sum(struct _test_data_slots *self, int which, __u64 first,
 		 __u64 npages)
 {
 	__u64 word, s = 0;
@@ -178,7 +178,7 @@ static __u64 sum(FIXTURE_DATA(slots) *self, int which, __u64 first,
 }
 
 /* Nobody writes these pages any more. */
-static bool still(FIXTURE_DATA(slots) *self, int which, __u64 first,
+static bool still(struct _test_data_slots *self, int which, __u64 first,
 		  __u64 npages)
 {
 	__u64 before = sum(self, which, first, npages);
@@ -191,7 +191,7 @@ static bool still(FIXTURE_DATA(slots) *self, int which, __u64 first,
 	return true;
 }
 
-static bool zero(FIXTURE_DATA(slots) *self, int which, __u64 first,
+static bool zero(struct _test_data_slots *self, int which, __u64 first,
 		 __u64 npages)
 {
 	__u64 word;
@@ -295,7 +295,7 @@ TEST_F(slots, a_discarded_one_is_empty)
 }
 
 struct discarder {
-	FIXTURE_DATA(slots) *self;
+	struct _test_data_slots *self;
 	bool stop;
 	int failed;
 };
