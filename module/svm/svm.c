@@ -317,8 +317,15 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	}
 
 	control->event_inj = 0;
-	if (unlikely(control->exit_code == SVM_EXIT_ERR))
-		cpu->vcpu_id = 0;	/* whether it flushed nobody knows */
+	if (unlikely(control->exit_code == SVM_EXIT_ERR)) {
+		/*
+		 * Whether it flushed nobody knows. The guest's registers are as
+		 * they were: what QEMU's TCG leaves in the VMCB is the host's.
+		 */
+		cpu->vcpu_id = 0;
+		svm_decode(svm);
+		return;
+	}
 	vcpu->general.rax = save->rax;
 	vcpu->general.rsp = save->rsp;
 	vcpu->general.rip = save->rip;

@@ -320,7 +320,7 @@ TEST_F(slots, discard_against_remove)
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, discard_on, &d));
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 50; i++) {
 		int ret = i & 1 ? protect(self, 0, NPAGES, PROT_R) :
 				  raw_remove_slot(self->g.vm, 1);
 
