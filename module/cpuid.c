@@ -13,11 +13,11 @@
 #include <linux/slab.h>
 #include <linux/sort.h>
 
-#include <asm/cpuid.h>
 #include <asm/fpu/types.h>
 #include <asm/processor-flags.h>
 
 #include "backend.h"
+#include "compat.h"
 #include "host.h"
 
 #define HYPERVISOR_LEAF	0x40000000

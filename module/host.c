@@ -253,6 +253,26 @@ static void barrier_between_guests(struct wisp_vcpu *vcpu)
 		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }
 
+/* The host's own; 7.x lets only KVM call hw_breakpoint_restore(). */
+static void take_breakpoints(struct wisp_host *host)
+{
+	get_debugreg(host->dr[0], 0);
+	get_debugreg(host->dr[1], 1);
+	get_debugreg(host->dr[2], 2);
+	get_debugreg(host->dr[3], 3);
+	get_debugreg(host->dr7, 7);
+	set_debugreg(0UL, 7);
+}
+
+static void give_breakpoints(const struct wisp_host *host)
+{
+	set_debugreg(host->dr[0], 0);
+	set_debugreg(host->dr[1], 1);
+	set_debugreg(host->dr[2], 2);
+	set_debugreg(host->dr[3], 3);
+	set_debugreg(host->dr7, 7);
+}
+
 /**
  * wisp_host_enter() - give the guest its part of the CPU
  * @vcpu: its lock is held; within kernel_fpu_begin(); interrupts off
@@ -274,7 +294,7 @@ void wisp_host_enter(struct wisp_vcpu *vcpu)
 	enter_msrs(vcpu);
 	/* A breakpoint of the host must not fire on the way into the guest. */
 	if (hw_breakpoint_active())
-		set_debugreg(0UL, 7);
+		take_breakpoints(host);
 	if (vcpu->breakpoints_live ||
 	    vcpu->debug.dr7 & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))
 		wisp_host_give_debug(vcpu);
@@ -293,7 +313,7 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	if ((vcpu->debug.dr6 | vcpu->new_dr6) != DR6_RESERVED)
 		set_debugreg((unsigned long)DR6_RESERVED, 6);
 	if (hw_breakpoint_active())
-		hw_breakpoint_restore();
+		give_breakpoints(host);
 	leave_msrs(vcpu);
 	if (wisp_host_sync_xcr0(vcpu) != host->xcr0)
 		xcr0_write(host->xcr0);

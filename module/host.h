@@ -22,6 +22,8 @@ struct wisp_host {
 	u64 tsc_aux;
 	u64 xss;
 	u64 u_cet;
+	unsigned long dr[4];	/* where the host has breakpoints */
+	unsigned long dr7;
 };
 
 extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */

@@ -15,9 +15,9 @@
 #include <linux/percpu.h>
 #include <linux/reboot.h>
 #include <linux/smp.h>
-#include <linux/syscore_ops.h>
 
 #include "backend.h"
+#include "compat.h"
 #include "ledger.h"
 
 /* Touched by its own CPU only, with interrupts off. */
@@ -119,15 +119,13 @@ static int hw_offline(unsigned int cpu)
 	return 0;
 }
 
-static int hw_suspend(void)
+static int hw_suspend(void *unused)
 {
 	disable_cpu(NULL);
 	return 0;
 }
 
-static struct syscore_ops hw_syscore_ops = {
-	.suspend = hw_suspend,
-};
+WISP_SYSCORE(hw_syscore, hw_suspend);
 
 static int hw_reboot(struct notifier_block *block, unsigned long action, void *data)
 {
@@ -154,13 +152,13 @@ int wisp_hw_init(void)
 		cpuhp_remove_state_nocalls(hw_cpuhp_state);
 		return ret;
 	}
-	register_syscore_ops(&hw_syscore_ops);
+	register_syscore(&hw_syscore);
 	return 0;
 }
 
 void wisp_hw_exit(void)
 {
-	unregister_syscore_ops(&hw_syscore_ops);
+	unregister_syscore(&hw_syscore);
 	unregister_reboot_notifier(&hw_reboot_block);
 	cpuhp_remove_state_nocalls(hw_cpuhp_state);
 }

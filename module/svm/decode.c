@@ -86,7 +86,7 @@ static void decode_hw(struct wisp_exit *exit, u32 reason,
 		      const struct vmcb_control_area *control)
 {
 	exit->reason = reason;
-	exit->hw.code = control->exit_code | (u64)control->exit_code_hi << 32;
+	exit->hw.code = control->exit_code | SVM_EXIT_CODE_HI(control);
 	exit->hw.info1 = control->exit_info_1;
 	exit->hw.info2 = control->exit_info_2;
 }

@@ -9,20 +9,20 @@
 #include <asm/segment.h>
 
 /* Offsets in struct wisp_general; RAX and RSP travel in the VMCB. */
-#define RCX	(1 * 8)
-#define RDX	(2 * 8)
-#define RBX	(3 * 8)
-#define RBP	(5 * 8)
-#define RSI	(6 * 8)
-#define RDI	(7 * 8)
-#define R8	(8 * 8)
-#define R9	(9 * 8)
-#define R10	(10 * 8)
-#define R11	(11 * 8)
-#define R12	(12 * 8)
-#define R13	(13 * 8)
-#define R14	(14 * 8)
-#define R15	(15 * 8)
+#define G_RCX	(1 * 8)
+#define G_RDX	(2 * 8)
+#define G_RBX	(3 * 8)
+#define G_RBP	(5 * 8)
+#define G_RSI	(6 * 8)
+#define G_RDI	(7 * 8)
+#define G_R8	(8 * 8)
+#define G_R9	(9 * 8)
+#define G_R10	(10 * 8)
+#define G_R11	(11 * 8)
+#define G_R12	(12 * 8)
+#define G_R13	(13 * 8)
+#define G_R14	(14 * 8)
+#define G_R15	(15 * 8)
 
 .section .rodata
 verw_selector:
@@ -53,20 +53,20 @@ SYM_FUNC_START(svm_enter)
 	mov	%rdi, %rax
 	vmload	%rax
 
-	mov	RCX(%rsi), %rcx
-	mov	RDX(%rsi), %rdx
-	mov	RBX(%rsi), %rbx
-	mov	RBP(%rsi), %rbp
-	mov	RDI(%rsi), %rdi
-	mov	R8(%rsi), %r8
-	mov	R9(%rsi), %r9
-	mov	R10(%rsi), %r10
-	mov	R11(%rsi), %r11
-	mov	R12(%rsi), %r12
-	mov	R13(%rsi), %r13
-	mov	R14(%rsi), %r14
-	mov	R15(%rsi), %r15
-	mov	RSI(%rsi), %rsi
+	mov	G_RCX(%rsi), %rcx
+	mov	G_RDX(%rsi), %rdx
+	mov	G_RBX(%rsi), %rbx
+	mov	G_RBP(%rsi), %rbp
+	mov	G_RDI(%rsi), %rdi
+	mov	G_R8(%rsi), %r8
+	mov	G_R9(%rsi), %r9
+	mov	G_R10(%rsi), %r10
+	mov	G_R11(%rsi), %r11
+	mov	G_R12(%rsi), %r12
+	mov	G_R13(%rsi), %r13
+	mov	G_R14(%rsi), %r14
+	mov	G_R15(%rsi), %r15
+	mov	G_RSI(%rsi), %rsi
 
 	/*
 	 * What the host left in the CPU's buffers (TSA, where the kernel says
@@ -88,20 +88,20 @@ SYM_FUNC_START(svm_enter)
 	vmsave	%rax
 
 	mov	8(%rsp), %rax
-	mov	%rcx, RCX(%rax)
-	mov	%rdx, RDX(%rax)
-	mov	%rbx, RBX(%rax)
-	mov	%rbp, RBP(%rax)
-	mov	%rsi, RSI(%rax)
-	mov	%rdi, RDI(%rax)
-	mov	%r8, R8(%rax)
-	mov	%r9, R9(%rax)
-	mov	%r10, R10(%rax)
-	mov	%r11, R11(%rax)
-	mov	%r12, R12(%rax)
-	mov	%r13, R13(%rax)
-	mov	%r14, R14(%rax)
-	mov	%r15, R15(%rax)
+	mov	%rcx, G_RCX(%rax)
+	mov	%rdx, G_RDX(%rax)
+	mov	%rbx, G_RBX(%rax)
+	mov	%rbp, G_RBP(%rax)
+	mov	%rsi, G_RSI(%rax)
+	mov	%rdi, G_RDI(%rax)
+	mov	%r8, G_R8(%rax)
+	mov	%r9, G_R9(%rax)
+	mov	%r10, G_R10(%rax)
+	mov	%r11, G_R11(%rax)
+	mov	%r12, G_R12(%rax)
+	mov	%r13, G_R13(%rax)
+	mov	%r14, G_R14(%rax)
+	mov	%r15, G_R15(%rax)
 
 	pop	%rax
 	vmload	%rax
@@ -109,7 +109,14 @@ SYM_FUNC_START(svm_enter)
 	/* Before the first RET: the guest filled the return predictors. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
 #ifdef UNTRAIN_RET_VM
-	UNTRAIN_RET_VM
+	/* As UNTRAIN_RET_VM, whose barrier is a function that 7.x has for KVM. */
+	CALL_UNTRAIN_RET
+	ALTERNATIVE "jmp 3f", "", X86_FEATURE_IBPB_ON_VMEXIT
+	mov	$MSR_IA32_PRED_CMD, %ecx
+	mov	$PRED_CMD_IBPB, %eax
+	xor	%edx, %edx
+	wrmsr
+3:
 #else
 	UNTRAIN_RET
 	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT

@@ -374,9 +374,9 @@ static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 	control->msrpm_base_pa = __sme_pa(msrpm);
 	control->asid = WISP_ASID;
 	control->int_ctl = V_INTR_MASKING_MASK;
-	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
+	control->misc_ctl = SVM_MISC_ENABLE_NP;
 	if (boot_cpu_has(X86_FEATURE_LBRV))
-		control->virt_ext = LBR_CTL_ENABLE_MASK;
+		control->misc_ctl2 = SVM_MISC2_ENABLE_V_LBR;
 	control->nested_cr3 = __sme_pa(vcpu->vm->slat.root);
 	return 0;
 }

@@ -13,6 +13,17 @@
 
 #include "../vcpu.h"
 
+/* The names that 7.x has for them; the exit code is one field there. */
+#ifndef SVM_MISC_ENABLE_NP
+#define SVM_MISC_ENABLE_NP	SVM_NESTED_CTL_NP_ENABLE
+#define SVM_MISC2_ENABLE_V_LBR	LBR_CTL_ENABLE_MASK
+#define misc_ctl		nested_ctl
+#define misc_ctl2		virt_ext
+#define SVM_EXIT_CODE_HI(control)	((u64)(control)->exit_code_hi << 32)
+#else
+#define SVM_EXIT_CODE_HI(control)	0
+#endif
+
 /* The host's, while a window is open. */
 struct svm_quiet {
 	u64 global_ctl;
