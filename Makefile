@@ -92,7 +92,6 @@ $(LINUX)/stamp: $(LINUX_TARBALL)
 
 # /dev/wisp is for the group that sysusers.d makes.
 LIBDIR := $(PREFIX)/lib
-INCLUDEDIR := $(PREFIX)/include
 install: all install-user
 	install -D -m 644 $(MODULE_DIR)/wisp.ko \
 		$(DESTDIR)/lib/modules/$(KVER)/updates/wisp.ko
@@ -105,15 +104,7 @@ endif
 
 # What is not the module.
 install-user: userspace
-	install -D -m 755 $(BUILD)/bin/wisp $(DESTDIR)$(PREFIX)/bin/wisp
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
-	cp -P $(BUILD)/lib/libwisp.* $(DESTDIR)$(LIBDIR)
-	printf '%s\n' 'Name: libwisp' 'Description: virtual machines by /dev/wisp' \
-		'Version: 0' 'Libs: -L$(LIBDIR) -lwisp' 'Libs.private: -lZydis' \
-		'Cflags: -I$(INCLUDEDIR)' \
-		>$(DESTDIR)$(LIBDIR)/pkgconfig/libwisp.pc
-	install -D -m 644 userspace/lib/wisp.h $(DESTDIR)$(INCLUDEDIR)/wisp.h
-	install -D -m 644 uapi/linux/wisp.h $(DESTDIR)$(INCLUDEDIR)/linux/wisp.h
+	+$(USERSPACE) install DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR)
 	install -d $(DESTDIR)/usr/lib/udev/rules.d $(DESTDIR)/usr/lib/sysusers.d
 	echo 'KERNEL=="wisp", GROUP="wisp", MODE="0660"' \
 		>$(DESTDIR)/usr/lib/udev/rules.d/60-wisp.rules
