@@ -39,6 +39,9 @@ SPLAT = re.compile("|".join([
     r"kmemleak:", r"ODEBUG:", r"bad page", r"Bad page", r"stack-protector",
     r"messages dropped", r"Objects remaining in", r"still has objects",
 ]))
+# quiet, or the serial console is half of the boot; warnings still show.
+CMDLINE = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
+           " printk.devkmsg=on")
 LOADING = "lab: loading"
 DONE = "lab: done"
 BEGIN = re.compile(rb"# lab: begin\r?\n")
@@ -293,9 +296,7 @@ class Boot:
         self.kernel = debug_kernel() if lab == "debug" else find_kernel(kernel)
         if module is None:
             module = self.kernel.module(debug or lab == "debug")
-        # quiet, or the serial console is half of the boot; warnings still show.
-        self.cmdline = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
-                        " printk.devkmsg=on " + append).strip()
+        self.cmdline = f"{CMDLINE} {append}".strip()
         os.makedirs(BUILD + "/lab", exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix=(name or "boot") + ".",
                                     dir=BUILD + "/lab")
@@ -336,8 +337,9 @@ class Boot:
         cpio.file(self.path("guest.cpio"), "/guest.cpio")
         cpio.write(self.path("initramfs.cpio"))
 
-    def start(self):
-        argv = LABS[self.lab](self)
+    def start(self, *more, fds=()):
+        """more: for the emulator's command line; fds: what it inherits"""
+        argv = LABS[self.lab](self) + list(more)
         if shutil.which(argv[0]) is None:
             raise LabError(f"{argv[0]} is not installed")
         if not self.interactive:
@@ -346,7 +348,8 @@ class Boot:
         pipe = None if self.interactive else subprocess.PIPE
         with open(self.path("emulator.log"), "wb") as errors:
             self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe,
-                                            stderr=errors, bufsize=0)
+                                            stderr=errors, bufsize=0,
+                                            pass_fds=fds)
         return self
 
     def finish(self, show=None):
