@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 
+import bochs
+
 HERE = os.path.dirname(os.path.realpath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("BUILD") or os.path.join(TREE, "build")
@@ -41,7 +43,7 @@ SPLAT = re.compile("|".join([
 ]))
 # quiet, or the serial console is half of the boot; warnings still show.
 CMDLINE = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
-           " printk.devkmsg=on")
+           " printk.devkmsg=on cryptomgr.notests")
 LOADING = "lab: loading"
 DONE = "lab: done"
 BEGIN = re.compile(rb"# lab: begin\r?\n")
@@ -77,13 +79,12 @@ def newest_kernel():
     return kernels[-1]
 
 
-def vmlinux(version=None):
-    """The ELF file inside a kernel's bzImage, unpacked into build/lab.
+def vmlinux(image):
+    """The ELF file inside a bzImage, unpacked into build/lab.
 
     "The Linux/x86 Boot Protocol": payload_offset and payload_length.
     """
-    image = "/boot/vmlinuz-" + (version or newest_kernel())
-    path = "%s/lab/%s" % (BUILD, os.path.basename(image).replace("linuz", "linux"))
+    path = f"{BUILD}/lab/{os.path.basename(image).replace('linuz', 'linux')}"
     if os.path.exists(path) and os.path.getmtime(path) > os.path.getmtime(image):
         return path
     with open(image, "rb") as f:
@@ -92,10 +93,12 @@ def vmlinux(version=None):
     if data[start:start + 4] != b"\xfd7zX":
         raise LabError(f"{image} is not packed by xz")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".new", "wb") as f:
+    # Two boots may do so at the same time.
+    new = f"{path}.{os.getpid()}"
+    with open(new, "wb") as f:
         # What follows the end of the stream is not its.
         f.write(lzma.LZMADecompressor().decompress(data[start:]))
-    os.rename(path + ".new", path)
+    os.rename(new, path)
     return path
 
 
@@ -111,6 +114,9 @@ class Kernel(collections.namedtuple("Kernel", "version image tree")):
             raise LabError(f"{path} is not built (make module KDIR={self.tree}"
                            f"{' DEBUG=1' if debug else ''})")
         return path
+
+    def vmlinux(self):
+        return vmlinux(self.image)
 
     def planted(self):
         return f"{BUILD}/planted-{self.version}/planted.ko"
@@ -269,8 +275,19 @@ def qemu_svm(boot):
             "-append", boot.cmdline]
 
 
+def bochs_svm(boot):
+    """AMD SVM with NRIP and nested paging, by Bochs."""
+    return bochs.command(boot, "zambezi")
+
+
+def bochs_vmx(boot):
+    """Intel VMX with EPT, by Bochs."""
+    return bochs.command(boot, "corei7_skylake_x")
+
+
 # debug: the kernel of debug-kernel, which watches over itself.
-LABS = {"svm": qemu_svm, "debug": qemu_svm}
+LABS = {"svm": qemu_svm, "debug": qemu_svm, "bochs-svm": bochs_svm,
+        "vmx": bochs_vmx}
 
 
 # ---- one boot ---------------------------------------------------------------
@@ -281,16 +298,18 @@ class Boot:
     commands: shell command lines, run one after the other in the lab
     files: pairs (path here, path in the lab)
     kernel: a version, None for the newest installed; the lab "debug" has its own
+    smp: CPUs, None for as many as the emulator does well
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
     """
 
-    def __init__(self, commands, lab="svm", name=None, smp=2, mem=1024,
+    def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,
                  timeout=120, icount=False, kernel=None, append="", files=(),
                  module=None, debug=False, insmod_args="", interactive=False):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
-        self.lab, self.smp, self.mem, self.icount = lab, smp, mem, icount
+        self.lab, self.mem, self.icount = lab, mem, icount
+        self.smp = smp or (2 if LABS[lab] is qemu_svm else 1)
         self.timeout, self.interactive = timeout, interactive
         self.commands, self.red = list(commands), []
         self.kernel = debug_kernel() if lab == "debug" else find_kernel(kernel)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Bochs for the lab: what lab.py runs instead of QEMU.
+
+command() writes what an emulator needs into the folder of a boot; run as a
+program, with that folder, this file starts Bochs there and passes the second
+serial port on to its own input and output.
+
+The kernel is entered without a boot loader: see bochs.S.
+"""
+
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tty
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+
+# Instructions in a second of the machine's own time, in which alone all timers
+# go; for benchmarks so many that few are a tick's.
+IPS, BENCH_IPS = 100000000, 1000000000
+# The array of RAM is given to addresses by such blocks (BX_MEM_BLOCK_LEN).
+BLOCK = 0x20000
+# More blocks than the BIOS touches.
+PADDING = 96
+PADDING_END = 0x4c415354
+# Guest-physical addresses: the start info with what it points to and what
+# bochs.S reads, the initramfs, and blocks that nobody has touched.
+INFO, INITRD, SCRATCH = 0x800000, 0x8000000, 0x18000000
+ROM = 0xd0000
+# In the first block, behind INFO.
+MODULES, MEMORY_MAP, LOADS, CMDLINE = 0x100, 0x200, 0x300, 0x400
+
+CONFIG = """\
+config_interface: textconfig
+display_library: term
+cpu: model={model}, count={smp}, ips={ips}, reset_on_triple_fault=0
+memory: guest={mem}, host={mem}
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/vgabios/vgabios.bin
+optromimage1: file=rom.bin, address={rom:#x}
+optramimage1: file=ram.bin, address={info:#x}
+pci: enabled=1, chipset=i440fx
+boot: floppy
+ata0: enabled=0
+ata1: enabled=0
+sound: driver=dummy
+speaker: enabled=0
+clock: sync=none, time0=utc
+com1: enabled=1, mode=file, dev=console.log
+com2: enabled=1, mode=term, dev=terminal
+log: bochs.log
+panic: action=fatal
+info: action=ignore
+"""
+
+
+def blocks(data):
+    return bytes(data) + bytes(-len(data) % BLOCK)
+
+
+def load_elf(path):
+    """The kernel as it is in memory, where that is, and its PVH entry."""
+    with open(path, "rb") as f:
+        elf = f.read()
+    offset, = struct.unpack_from("<Q", elf, 32)
+    count, = struct.unpack_from("<H", elf, 56)
+    headers = [struct.unpack_from("<IIQQQQQQ", elf, offset + 56 * i)
+               for i in range(count)]
+    loads = [h for h in headers if h[0] == 1]
+    base = min(h[4] for h in loads)
+    image = bytearray(max(h[4] + h[5] for h in loads) - base)
+    for _, _, at, _, physical, size, _, _ in loads:
+        image[physical - base:physical - base + size] = elf[at:at + size]
+    notes = b"".join(elf[h[2]:h[2] + h[5]] for h in headers if h[0] == 4)
+    # Xen's note 18 is PHYS32_ENTRY.
+    found = re.search(b"\4\0\0\0....\x12\0\0\0Xen\0(....)", notes, re.S)
+    return image.rstrip(b"\0"), base, struct.unpack("<I", found[1])[0]
+
+
+def write_ram(path, kernel, initrd, cmdline, mem):
+    """One image; it fills blocks one after the other, whatever their address."""
+    image, base, entry = load_elf(kernel)
+    with open(initrd, "rb") as f:
+        initrd = f.read()
+    # What BIOS-bochs leaves: its ACPI tables end the memory.
+    end = mem * 0x100000
+    ranges = [(0, 0x9f000, 1), (0x9f000, 0x1000, 2), (0xe8000, 0x18000, 2),
+              (0x100000, end - 0x10000 - 0x100000, 1),
+              (end - 0x10000, 0x10000, 3), (0xfffc0000, 0x40000, 2)]
+    info = bytearray(BLOCK)
+    # "x86/HVM direct boot ABI": struct hvm_start_info and what it points to
+    struct.pack_into("<IIIIQQQQII", info, 0, 0x336ec578, 1, 0, 1,
+                     INFO + MODULES, INFO + CMDLINE, 0, INFO + MEMORY_MAP,
+                     len(ranges), 0)
+    struct.pack_into("<QQ", info, MODULES, INITRD, len(initrd))
+    for i, (start, size, kind) in enumerate(ranges):
+        struct.pack_into("<QQI", info, MEMORY_MAP + 24 * i, start, size, kind)
+    image, initrd = blocks(image), blocks(initrd)
+    struct.pack_into("<IIIIII", info, LOADS, base, len(image) // BLOCK,
+                     INITRD, len(initrd) // BLOCK, entry, 0)
+    struct.pack_into(f"{len(cmdline) + 1}s", info, CMDLINE, cmdline.encode())
+    with open(path, "wb") as f:
+        f.write(info)
+        f.write(bytes(BLOCK) * (PADDING - 1))
+        f.write(blocks(struct.pack("<I", PADDING_END)))
+        f.write(image)
+        f.write(initrd)
+
+
+def write_rom(path):
+    defines = {"ADDRESS": ROM, "BLOCK": BLOCK, "INFO": INFO, "SCRATCH": SCRATCH,
+               "LOADS": INFO + LOADS, "PADDING_END": PADDING_END}
+    subprocess.run(["gcc", "-m32", "-c", "-o", path + ".o", HERE + "/bochs.S",
+                    *[f"-D{name}={value:#x}" for name, value in defines.items()]],
+                   check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", path + ".o", path],
+                   check=True)
+    with open(path, "r+b") as f:
+        rom = f.read()
+        f.seek(-1, os.SEEK_END)
+        f.write(bytes([-sum(rom) & 0xff]))
+
+
+def command(boot, model):
+    """The command line for a lab.Boot."""
+    ips = BENCH_IPS if boot.icount else IPS
+    # The CPU models know a rate of their own for the TSC.
+    cmdline = f"{boot.cmdline} tsc_early_khz={ips // 1000}"
+    write_ram(boot.path("ram.bin"), boot.kernel.vmlinux(),
+              boot.path("initramfs.cpio"), cmdline, boot.mem)
+    write_rom(boot.path("rom.bin"))
+    with open(boot.path("bochsrc"), "w") as f:
+        f.write(CONFIG.format(model=model, smp=boot.smp, ips=ips,
+                              mem=boot.mem, rom=ROM, info=INFO))
+    # Debian's Bochs has the debugger, which waits for a first "continue".
+    with open(boot.path("continue"), "w") as f:
+        f.write("c\n")
+    return [sys.executable, "-B", os.path.realpath(__file__), boot.dir]
+
+
+# ---- running it -------------------------------------------------------------
+
+def relay(process, terminal, screen):
+    """Until Bochs ends: the terminal is our input and output, the screen a log."""
+    ended = os.pidfd_open(process.pid)
+    sources = [ended, terminal, screen, 0]
+    while True:
+        ready, _, _ = select.select(sources, [], [])
+        if terminal in ready:
+            os.write(1, os.read(terminal, 65536))
+        elif screen in ready:
+            os.write(2, os.read(screen, 65536))
+        elif ended in ready:
+            return process.wait()
+        else:
+            typed = os.read(0, 4096)
+            os.write(terminal, typed)
+            if not typed:
+                sources.remove(0)
+
+
+def main():
+    os.chdir(sys.argv[1])
+    terminal, port = pty.openpty()
+    tty.setraw(port)
+    os.symlink(os.ttyname(port), "terminal")
+    screen, display = pty.openpty()
+    process = subprocess.Popen(["bochs", "-q", "-f", "bochsrc", "-rc", "continue"],
+                               stdin=display, stdout=display, stderr=display,
+                               env=dict(os.environ, TERM="linux"))
+    signal.signal(signal.SIGTERM, lambda *_: process.kill())
+    status = relay(process, terminal, screen)
+    # To Bochs the end of a machine is a panic.
+    with open("bochs.log", errors="replace") as f:
+        if "soft power off" in f.read():
+            return 0
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        signal.raise_signal(-status)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
