@@ -329,6 +329,9 @@ class Boot:
         cpio.node("/dev/console", 5, 1)
         cpio.file(busybox(), "/bin/busybox")
         cpio.file(HERE + "/init", "/init")
+        # Before what else there may be of the same name.
+        for host, name in files:
+            (cpio.tree if os.path.isdir(host) else cpio.file)(host, name)
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
@@ -343,8 +346,6 @@ class Boot:
             stripped = self.path("wisp.ko")
             subprocess.run(["strip", "-g", "-o", stripped, module], check=True)
             cpio.file(stripped, "/wisp.ko")
-        for host, name in files:
-            (cpio.tree if os.path.isdir(host) else cpio.file)(host, name)
         for host, name in ((BUILD + "/bin", "/bin"),
                            (BUILD + "/selftests", "/selftests"),
                            (TREE + "/selftests/cli", "/selftests/cli")):
