@@ -79,6 +79,14 @@ def newest_kernel():
     return kernels[-1]
 
 
+def cloud_kernel():
+    """The newest that is installed: a guest, and not one to build for."""
+    images = sorted(glob.glob("/boot/vmlinuz-*-cloud-*"), key=version_key)
+    if not images:
+        raise LabError("no cloud kernel in /boot (Debian: linux-image-cloud-amd64)")
+    return images[-1]
+
+
 def vmlinux(image):
     """The ELF file inside a bzImage, unpacked into build/lab.
 
