@@ -7,6 +7,7 @@
 #include "random.h"
 
 #define KICKS	20000
+#define STATES	4000
 
 SNIPPET(spin, 64, "1: incq " STR(GUEST_DATA) "(,%r10,8); jmp 1b");
 SNIPPET(once, 64, "hlt");
@@ -136,7 +137,7 @@ TEST_F(calls, state_against_run)
 
 	start(self, &r, 0);
 	guest_wait_counting(&self->g, GUEST_DATA);
-	for (int i = 0; i < KICKS || !got || !busy; i++) {
+	for (int i = 0; i < STATES || !got || !busy; i++) {
 		raw_kick(self->g.vm, 0);
 		ret = raw_get_state(self->g.vm, 0, STATE_ALL, &state);
 		if (ret == -EBUSY) {
