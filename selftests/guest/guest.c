@@ -249,7 +249,7 @@ const char *guest_exit_name(int reason)
 	static const char * const names[] = {
 		"none", "port", "memory", "msr", "hlt", "hypercall",
 		"shutdown", "intr-window", "task-switch", "kicked", "budget",
-		"nomem", "entry-failed", "unexpected",
+		"nomem", "entry-failed", "unexpected", "debug",
 	};
 
 	if (reason < 0)
