@@ -40,7 +40,8 @@ SELFTESTS = $(MAKE) -C selftests BUILD=$(BUILD) KSELFTEST=$(KSELFTEST)
 FOR_LAB = KDIR=/lib/modules/$$(selftests/lab/kernel)/build
 
 .PHONY: all module userspace selftests planted install install-user deb clean help \
-	debug-kernel check check-debug check-kernels check-long demo demo-built shell bench lab
+	debug-kernel check check-debug check-kernels check-long fuzz demo demo-built shell \
+	bench lab
 
 all: module userspace
 
@@ -56,6 +57,7 @@ help:
 	@echo 'check-debug the suites, and faults injected, on a debug kernel'
 	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
+	@echo 'fuzz        without end: FUZZ="state", "ioctls --seed 7", "code" (the default)'
 	@echo 'check-long  tests that have no end of their own'
 	@echo 'bench       build/bench.json'
 	@echo 'shell       a shell in the lab, with wisp.ko loaded'
@@ -157,6 +159,14 @@ debug-kernel:
 
 check-kernels:
 	+@selftests/check check-kernels
+
+# Another seed each time, and no end, where FUZZ does not say otherwise.
+FUZZ ?= code
+fuzz: lab
+	+@$(MAKE) --no-print-directory selftests
+	selftests/lab/run --lab $(LAB) --timeout 1000000 -- \
+		selftests/fuzz/$(firstword $(FUZZ)) --seed $$(date +%s) --seconds 0 \
+		$(wordlist 2,99,$(FUZZ))
 
 check-long:
 	@echo 'check-long: nothing here yet'
