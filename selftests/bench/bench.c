@@ -31,6 +31,19 @@
 #define TOUCH		0x100000	/* pages to touch first, from here on */
 #define MEMORY_SIZE	(16UL << 20)
 #define NOWHERE		0x40000000
+#define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
+
+/* Memory in 2 MiB pages: another slot, touched once each. */
+#define HUGE_PAGE	0x200000
+#define HUGE_BATCH	4
+#define HUGE_BATCHES	7
+#define HUGE_GPA	0x10000000
+#define HUGE_SIZE	((HUGE_BATCHES + 1UL) * HUGE_BATCH * HUGE_PAGE)
+
+/* Protected: every second page from here on, most of it in no slot. */
+#define PROTECTED	0x800000
+#define RANGES		10000
+#define PROTECT_CALLS	5
 
 #define LIFE_SIZE	(2UL << 20)
 #define RESET_VECTOR	0xfffffff0
@@ -81,6 +94,10 @@ SNIPPET(guest_mmio, 32, "1: mov %eax, " STR(NOWHERE) "; jmp 1b");
 SNIPPET(guest_touch, 32, TIMED(
 	"mov $" STR(BATCH) ", %ecx\n"
 	"1: mov %eax, (%edi); add $0x1000, %edi; dec %ecx; jnz 1b"));
+SNIPPET(guest_touch_huge, 32, TIMED(
+	"mov $" STR(HUGE_BATCH) ", %ecx\n"
+	"1: mov %eax, (%edi); add $" STR(HUGE_PAGE) ", %edi; dec %ecx; jnz 1b"));
+SNIPPET(guest_protected, 32, "1: mov %eax, " STR(PROTECTED) "; jmp 1b");
 
 static struct wisp_segment flat(uint16_t selector, uint16_t attributes)
 {
@@ -191,6 +208,45 @@ static uint64_t batch_mmio(struct bench *b)
 	return rdtsc() - before;
 }
 
+static struct wisp_protect_range *ranges_with(uint32_t prot)
+{
+	static struct wisp_protect_range ranges[RANGES];
+
+	for (unsigned int i = 0; i < RANGES; i++)
+		ranges[i] = (struct wisp_protect_range){
+			.gpa = PROTECTED + 2ULL * i * WISP_PAGE_SIZE,
+			.range_size = WISP_PAGE_SIZE,
+			.prot = prot,
+		};
+	return ranges;
+}
+
+/* One call for all of them; taking them away again is not in it. */
+static uint64_t batch_protect(struct bench *b)
+{
+	const struct wisp_protect_range *ranges = ranges_with(WISP_PROT_READ);
+	uint64_t before = rdtsc(), after;
+
+	must(wisp_protect(b->vm, ranges, RANGES), "protect");
+	after = rdtsc();
+	ranges = ranges_with(PROT_ALL);
+	must(wisp_protect(b->vm, ranges, RANGES), "protect no longer");
+	return after - before;
+}
+
+/* The same write again and again: nobody lets it through. */
+static uint64_t batch_protected(struct bench *b)
+{
+	uint64_t before = rdtsc();
+
+	for (int i = 0; i < BATCH; i++) {
+		run(b, WISP_EXIT_MEMORY);
+		if (!(b->page->exit.memory.flags & WISP_MEMORY_PROTECTED))
+			errx(1, "the protection is not there");
+	}
+	return rdtsc() - before;
+}
+
 /* From nothing to the first exit and back to nothing. */
 static uint64_t one_life(struct bench *b)
 {
@@ -244,7 +300,7 @@ static void add_row(struct bench *b, const char *op, int n, uint64_t median,
 	json_object_object_add(row, "kernel",
 			       json_object_new_string(b->host.release));
 	json_object_array_add(b->rows, row);
-	fprintf(stderr, "%-12s %10llu %10llu %10llu  %s\n", op,
+	fprintf(stderr, "%-14s %10llu %10llu %10llu  %s\n", op,
 		(unsigned long long)median, (unsigned long long)min,
 		(unsigned long long)max, b->unit);
 }
@@ -288,8 +344,7 @@ static void prepare(struct bench *b)
 	memory = must(wisp_create_memory(b->sys, MEMORY_SIZE),
 		      "create memory");
 	must(wisp_set_slot(b->vm, 0, 0, MEMORY_SIZE, memory, 0,
-			   WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC),
-	     "set slot");
+			   PROT_ALL), "set slot");
 	must(wisp_create_vcpu(b->vm, 0, &b->page), "create vCPU");
 	b->ram = mmap(NULL, MEMORY_SIZE, PROT_READ, MAP_SHARED, memory, 0);
 	if (b->ram == MAP_FAILED)
@@ -300,6 +355,42 @@ static void prepare(struct bench *b)
 	b->rows = json_object_new_array();
 	uname(&b->host);
 	b->unit = unit_of_tsc();
+}
+
+static void measure_protect(struct bench *b)
+{
+	measure(b, "protect 10000", batch_protect, PROTECT_CALLS, 1);
+
+	start(b, guest_protected, guest_protected_end);
+	must(wisp_protect(b->vm, ranges_with(WISP_PROT_READ), 1), "protect");
+	measure(b, "exit of 1", batch_protected, BATCHES, BATCH);
+	must(wisp_protect(b->vm, ranges_with(WISP_PROT_READ), RANGES),
+	     "protect");
+	measure(b, "exit of 10000", batch_protected, BATCHES, BATCH);
+	start(b, guest_port, guest_port_end);
+	measure(b, "port at 10000", batch_port, BATCHES, BATCH);
+	must(wisp_protect(b->vm, ranges_with(PROT_ALL), RANGES),
+	     "protect no longer");
+}
+
+/* Zeroing is in it: as a REP by QEMU, 8 bytes an instruction. */
+static void measure_huge(struct bench *b)
+{
+	int memory = must(wisp_create_memory_flags(b->sys, HUGE_SIZE,
+						   WISP_MEMORY_HUGE),
+			  "create memory");
+	struct wisp_stats before, after;
+
+	must(wisp_set_slot(b->vm, 1, HUGE_GPA, HUGE_SIZE, memory, 0, PROT_ALL),
+	     "set slot");
+	start(b, guest_touch_huge, guest_touch_huge_end);
+	b->page->state.general.rdi = HUGE_GPA;
+	must(wisp_stats(b->vm, &before), "stats");
+	measure(b, "touch 2M", batch_in_guest, HUGE_BATCHES, HUGE_BATCH);
+	must(wisp_stats(b->vm, &after), "stats");
+	if (after.faults - before.faults > HUGE_SIZE / HUGE_PAGE + 2)
+		errx(1, "the host has no 2 MiB pages left");
+	close(memory);
 }
 
 static void measure_all(struct bench *b)
@@ -319,6 +410,9 @@ static void measure_all(struct bench *b)
 
 	start(b, guest_touch, guest_touch_end);
 	measure(b, "first touch", batch_in_guest, BATCHES, BATCH);
+
+	measure_huge(b);
+	measure_protect(b);
 
 	measure(b, "vm life", one_life, LIVES, 1);
 }
@@ -363,7 +457,7 @@ int main(int argc, char **argv)
 		errx(2, "--mitigations is auto or off");
 
 	prepare(&b);
-	fprintf(stderr, "%-12s %10s %10s %10s\n", "", "median", "min", "max");
+	fprintf(stderr, "%-14s %10s %10s %10s\n", "", "median", "min", "max");
 	measure_all(&b);
 	printf("BEGIN bench.json\n%s\nEND bench.json\n",
 	       json_object_to_json_string_ext(b.rows,
