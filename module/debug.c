@@ -93,6 +93,7 @@ static void end_dr_step(struct wisp_vcpu *vcpu)
 {
 	if (!(vcpu->guest_dr6 & DR_STEP))
 		vcpu->debug.dr6 &= ~DR_STEP;
+	vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
 	wisp_host_take_debug(vcpu);
 	vcpu->breakpoints_live = vcpu->run_flags & WISP_RUN_BREAKPOINTS;
 	if (vcpu->breakpoints_live)

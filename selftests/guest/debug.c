@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Debugging from outside: steps over whatever an instruction can be, the VMM's
+ * breakpoints instead of the guest's, INT3 taken and passed on; what the guest
+ * sees of it, and that its own debugging works without.
+ *
+ * QEMU's VMRUN arms no breakpoint, but it leaves armed what the guest armed. So
+ * the guest arms, in DR7 of its own, the addresses that the VMM's breakpoints
+ * then have, and disarms them at the end, on the same CPU. Where VMRUN arms, the
+ * guest's must not fire while the VMM's are there.
+ */
+#include <sched.h>
+
+#include "kselftest_harness.h"
+#include "guest.h"
+
+#define DR6_BS		(1ULL << 14)
+#define DR6_BT		(1ULL << 15)
+#define RFLAGS_RF	(1ULL << 16)
+
+/* DR7: global enable, kind and length of breakpoint @n. */
+#define DR7_ON(n)		(2ULL << 2 * (n))
+#define DR7_KIND(n, kind)	((__u64)(kind) << (16 + 4 * (n)))
+#define KIND_WRITE_8		9
+#define KIND_READ_8		11
+
+FIXTURE(debug) {
+	struct guest g;
+	struct wisp_vcpu_page *page;
+	struct wisp_state *s;
+	struct guest_trap *trap;
+};
+
+FIXTURE_SETUP(debug)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+	ASSERT_EQ(0, guest_create(&self->g));
+	self->page = self->g.page;
+	self->s = &self->page->state;
+	self->trap = guest_trap(&self->g);
+}
+
+FIXTURE_TEARDOWN(debug)
+{
+	guest_destroy(&self->g);
+}
+
+static void inject(struct wisp_vcpu_page *page, __u8 type, __u8 vector)
+{
+	page->inject = (struct wisp_event){ .type = type, .vector = vector };
+}
+
+/* ---- steps --------------------------------------------------------------------- */
+
+static int step(struct guest *g)
+{
+	g->page->flags = WISP_RUN_STEP;
+	return guest_run(g);
+}
+
+/* One step, that ends @offset into the code; neither TF nor DR6 shows. */
+#define EXPECT_STEP(offset) do {					\
+	ASSERT_EQ(WISP_EXIT_DEBUG, step(&self->g))			\
+		TH_LOG("%s", guest_exit_name(self->page->exit.reason));	\
+	EXPECT_EQ(1U, self->page->exit.debug.vector);			\
+	EXPECT_EQ(DR6_FIXED | DR6_BS, self->page->exit.debug.dr6);	\
+	EXPECT_EQ((__u64)GUEST_CODE + (offset), self->page->exit.rip)	\
+		TH_LOG("rip %#llx", self->page->exit.rip);		\
+	EXPECT_EQ(0UL, self->page->exit.rflags & RFLAGS_TF);		\
+	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_TF);		\
+	EXPECT_EQ(DR6_FIXED, self->s->debug.dr6);			\
+} while (0)
+
+SNIPPET(plain, 64,
+	"nop; mov $5, %eax; jmp 1f; ud2; 1: push %rax; pop %rbx; hlt");
+
+TEST_F(debug, steps)
+{
+	GUEST_LOAD(&self->g, LONG64, plain);
+	EXPECT_STEP(1);
+	EXPECT_STEP(6);
+	EXPECT_STEP(10);
+	EXPECT_STEP(11);
+	EXPECT_EQ(5UL, *(__u64 *)guest_at(&self->g, GUEST_STACK - 8));
+	EXPECT_STEP(12);
+	EXPECT_EQ(5UL, self->s->general.rbx);
+	/* No step is left over. */
+	self->page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(0UL, self->trap->count);
+}
+
+SNIPPET(rep, 64, "rep stosb; hlt");
+
+/* A REP is stepped by its rounds. */
+TEST_F(debug, steps_in_rep)
+{
+	GUEST_LOAD(&self->g, LONG64, rep);
+	self->s->general.rcx = 3;
+	self->s->general.rdi = GUEST_DATA;
+	EXPECT_STEP(0);
+	EXPECT_EQ(2UL, self->s->general.rcx);
+	EXPECT_STEP(0);
+	EXPECT_EQ((__u64)GUEST_DATA + 2, self->s->general.rdi);
+	EXPECT_STEP(2);
+	EXPECT_EQ(0UL, self->s->general.rcx);
+}
+
+SNIPPET(answered, 64, "cpuid; rdmsr; wbinvd; nop; hlt");
+
+/* Instructions that the driver does. */
+TEST_F(debug, steps_over_exits_in_the_driver)
+{
+	GUEST_LOAD(&self->g, LONG64, answered);
+	self->s->general.rcx = 0;
+	EXPECT_STEP(2);
+	self->s->general.rcx = 0x277;
+	self->page->dirty = WISP_STATE_GENERAL;
+	EXPECT_STEP(4);
+	EXPECT_EQ(PAT_RESET & 0xffffffff, self->s->general.rax);
+	EXPECT_STEP(6);
+	EXPECT_STEP(7);
+}
+
+SNIPPET(completed, 64, "in $0x10, %al; nop; hlt; nop; hlt");
+
+/* Instructions that the VMM does: the completion is the step. */
+TEST_F(debug, steps_over_completions)
+{
+	GUEST_LOAD(&self->g, LONG64, completed);
+	ASSERT_EQ(WISP_EXIT_PORT, step(&self->g));
+	self->page->reply = 0x5a;
+	self->page->complete = 1;
+	EXPECT_STEP(2);
+	EXPECT_EQ(0x5aUL, self->s->general.rax);
+	EXPECT_STEP(3);
+	ASSERT_EQ(WISP_EXIT_HLT, step(&self->g));
+	self->page->complete = 1;
+	EXPECT_STEP(4);
+}
+
+SNIPPET(faulting, 64, "nop; ud2; nop; nop; hlt");
+
+/*
+ * The frame has TF, which IRET brings back: the step ends behind the instruction
+ * that the handler returns to.
+ */
+TEST_F(debug, step_over_an_exception)
+{
+	GUEST_LOAD(&self->g, LONG64, faulting);
+	self->trap->action = GUEST_TRAP_RESUME;
+	self->trap->resume = GUEST_CODE + 3;
+	EXPECT_STEP(1);
+	EXPECT_STEP(4);
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(6UL, self->trap->vector);
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->trap->rip);
+	EXPECT_EQ(RFLAGS_TF, self->trap->rflags & RFLAGS_TF);
+	EXPECT_STEP(5);
+}
+
+SNIPPET(iret, 64, "iretq; ud2; nop; nop; hlt");
+
+/* An IRET that brings its own flags ends the step behind it. */
+TEST_F(debug, step_over_iret)
+{
+	__u64 *frame = guest_at(&self->g, GUEST_STACK - 0x100);
+
+	GUEST_LOAD(&self->g, LONG64, iret);
+	self->s->general.rsp = GUEST_STACK - 0x100;
+	frame[0] = GUEST_CODE + 4;
+	frame[1] = GUEST_CS64;
+	frame[2] = RFLAGS_FIXED | RFLAGS_IF;
+	frame[3] = GUEST_STACK;
+	frame[4] = GUEST_DS;
+	EXPECT_STEP(4);
+	EXPECT_EQ(RFLAGS_FIXED | RFLAGS_IF,
+		  self->s->general.rflags & ~RFLAGS_RF);
+	EXPECT_EQ((__u64)GUEST_STACK, self->s->general.rsp);
+	EXPECT_STEP(5);
+}
+
+SNIPPET(mov_ss, 64, "mov %eax, %ss; nop; nop; hlt");
+
+/* The CPU holds the trap back over the instruction behind MOV SS. */
+TEST_F(debug, step_over_mov_ss)
+{
+	GUEST_LOAD(&self->g, LONG64, mov_ss);
+	self->s->general.rax = GUEST_DS;
+	EXPECT_STEP(3);
+	EXPECT_EQ(0, self->s->events.interrupt_shadow);
+	EXPECT_STEP(4);
+}
+
+SNIPPET(sti, 64, "sti; nop; nop; hlt");
+
+/* CPUs differ in whether STI holds the trap back, too: QEMU does. */
+TEST_F(debug, step_over_sti)
+{
+	__u64 first;
+
+	GUEST_LOAD(&self->g, LONG64, sti);
+	self->trap->action = GUEST_TRAP_RETURN;
+	inject(self->page, WISP_EVENT_INTERRUPT, 0x40);
+	ASSERT_EQ(WISP_EXIT_DEBUG, step(&self->g));
+	first = self->page->exit.rip - GUEST_CODE;
+	EXPECT_TRUE(first == 1 || first == 2);
+	EXPECT_EQ(first == 1, self->s->events.interrupt_shadow);
+	EXPECT_EQ(0UL, self->trap->count);
+	self->page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(0x40UL, self->trap->vector);
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+}
+
+SNIPPET(nops, 64, "nop; nop; nop; hlt");
+
+/* The handler runs within the step. */
+TEST_F(debug, step_into_an_injected_interrupt)
+{
+	GUEST_LOAD(&self->g, LONG64, nops);
+	self->s->general.rflags |= RFLAGS_IF;
+	self->trap->action = GUEST_TRAP_RETURN;
+	inject(self->page, WISP_EVENT_INTERRUPT, 0x41);
+	EXPECT_STEP(1);
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(0x41UL, self->trap->vector);
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_STEP(2);
+	EXPECT_EQ(1UL, self->trap->count);
+}
+
+/* And so it does for an NMI; its IRET lets the next one in. */
+TEST_F(debug, step_into_an_nmi)
+{
+	GUEST_LOAD(&self->g, LONG64, nops);
+	self->trap->action = GUEST_TRAP_RETURN;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	EXPECT_STEP(1);
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(2UL, self->trap->vector);
+	EXPECT_EQ(0, self->s->events.nmi_blocked);
+	EXPECT_STEP(2);
+}
+
+SNIPPET(rewrites, 64, "pushf; pop %rax; pushf; orl $0x100, (%rsp); popf; nop; hlt");
+
+/* The guest's own TF stays, and the VMM sees it. */
+TEST_F(debug, step_of_a_guest_that_steps)
+{
+	GUEST_LOAD(&self->g, LONG64, rewrites);
+	self->s->general.rflags |= RFLAGS_TF;
+	ASSERT_EQ(WISP_EXIT_DEBUG, step(&self->g));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->page->exit.rip);
+	EXPECT_EQ(RFLAGS_TF, self->page->exit.rflags & RFLAGS_TF);
+	/* Alone again it gets its own traps. */
+	self->page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
+}
+
+/* ---- INT3 ------------------------------------------------------------------------ */
+
+SNIPPET(int3, 64, "nop; int3; nop; hlt");
+
+/* Runs to the INT3. QEMU gives it to the guest: its tests of it end there. */
+static bool takes_int3(struct __test_metadata *_metadata, struct guest *g)
+{
+	GUEST_LOAD(g, LONG64, int3);
+	g->page->flags = WISP_RUN_TRAP_INT3;
+	guest_run(g);
+	if (guest_on_tcg()) {
+		EXPECT_TRUE(guest_has_trapped(g, 3));
+		return false;
+	}
+	EXPECT_EQ(WISP_EXIT_DEBUG, (int)g->page->exit.reason);
+	EXPECT_EQ(3U, g->page->exit.debug.vector);
+	EXPECT_EQ((__u64)GUEST_CODE + 1, g->page->exit.rip);
+	EXPECT_EQ(0UL, guest_trap(g)->count);
+	return true;
+}
+
+TEST_F(debug, int3_is_taken_and_passed_on)
+{
+	if (!takes_int3(_metadata, &self->g))
+		return;
+	/* Taken again where it is met again. */
+	ASSERT_EQ(WISP_EXIT_DEBUG, guest_run(&self->g));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->page->exit.rip);
+	/* Passed on: as the guest's own, which comes behind it. */
+	self->s->general.rip++;
+	self->page->dirty = WISP_STATE_GENERAL;
+	inject(self->page, WISP_EVENT_EXCEPTION, 3);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_TRUE(guest_has_trapped(&self->g, 3));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(1UL, self->trap->count);
+}
+
+TEST_F(debug, int3_is_the_guests_without_the_flag)
+{
+	takes_int3(_metadata, &self->g);
+	GUEST_LOAD(&self->g, LONG64, int3);
+	self->page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_TRUE(guest_has_trapped(&self->g, 3));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+}
+
+/* ---- breakpoints ------------------------------------------------------------------- */
+
+/*
+ * Arms what is in RAX, RBX, RCX and RDX, exits, does what can be hit at 1, and
+ * disarms. The handler, if it is called, goes there, too.
+ */
+SNIPPET(hits, 64,
+	"mov %rax, %dr0; mov %rbx, %dr1; mov %rcx, %dr2; mov %rdx, %dr3\n"
+	"mov %rsi, %dr7; hlt\n"
+	"1: nop; nop; mov (%rdi), %r8; nop; mov %r8, (%rdi); nop\n"
+	"2: mov $0x400, %eax; mov %rax, %dr7; hlt");
+#define HITS_1		16
+#define HITS_READ	(HITS_1 + 2)
+#define HITS_WRITE	(HITS_1 + 6)
+#define HITS_2		(HITS_1 + 10)
+
+static int arm(struct guest *g, int n, __u64 address, __u64 kind)
+{
+	struct wisp_general *general = &g->page->state.general;
+	__u64 *const dr[] = {
+		&general->rax, &general->rbx, &general->rcx, &general->rdx
+	};
+
+	GUEST_LOAD(g, LONG64, hits);
+	guest_trap(g)->action = GUEST_TRAP_RESUME;
+	guest_trap(g)->resume = GUEST_CODE + HITS_2;
+	*dr[n] = address;
+	general->rsi = DR7_FIXED | DR7_ON(n) | DR7_KIND(n, kind);
+	general->rdi = GUEST_DATA;
+	return guest_run(g);
+}
+
+static void set_breakpoint(struct wisp_vcpu_page *page, int n, __u64 address,
+			   __u64 kind)
+{
+	memset(&page->breakpoints, 0, sizeof(page->breakpoints));
+	page->breakpoints.address[n] = address;
+	page->breakpoints.dr7 = DR7_ON(n) | DR7_KIND(n, kind);
+	page->flags = WISP_RUN_BREAKPOINTS;
+}
+
+#define EXPECT_HIT(n, offset) do {					\
+	EXPECT_EQ(WISP_EXIT_DEBUG, (int)self->page->exit.reason);	\
+	EXPECT_EQ(1U, self->page->exit.debug.vector);			\
+	EXPECT_EQ(DR6_FIXED | 1ULL << (n), self->page->exit.debug.dr6); \
+	EXPECT_EQ((__u64)GUEST_CODE + (offset), self->page->exit.rip)	\
+		TH_LOG("rip %#llx", self->page->exit.rip);		\
+	EXPECT_EQ(DR6_FIXED, self->s->debug.dr6);			\
+	EXPECT_EQ(0UL, self->trap->count);				\
+} while (0)
+
+/* As arm() left them, whatever the VMM has done meanwhile. */
+static void expect_own(struct __test_metadata *_metadata,
+		       const struct wisp_debug *debug, int n, __u64 address,
+		       __u64 kind)
+{
+	EXPECT_EQ(n == 0 ? address : 0, debug->dr0);
+	EXPECT_EQ(n == 1 ? address : 0, debug->dr1);
+	EXPECT_EQ(n == 2 ? address : 0, debug->dr2);
+	EXPECT_EQ(n == 3 ? address : 0, debug->dr3);
+	EXPECT_EQ(DR7_FIXED | DR7_ON(n) | DR7_KIND(n, kind), debug->dr7);
+}
+
+#define EXPECT_OWN(n, address, kind) \
+	expect_own(_metadata, &self->s->debug, n, address, kind)
+
+TEST_F(debug, execution_breakpoint)
+{
+	const __u64 here = GUEST_CODE + HITS_1 + 1;
+
+	ASSERT_EQ(WISP_EXIT_HLT, arm(&self->g, 0, here, 0));
+	set_breakpoint(self->page, 2, here, 0);
+	guest_complete(&self->g, 0);
+	EXPECT_HIT(2, HITS_1 + 1);
+	EXPECT_OWN(0, here, 0);
+	/* It is a fault: met again, but for RF. */
+	guest_run(&self->g);
+	EXPECT_HIT(2, HITS_1 + 1);
+	self->s->general.rflags |= RFLAGS_RF;
+	self->page->dirty = WISP_STATE_GENERAL;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(0UL, self->trap->count);
+}
+
+TEST_F(debug, write_breakpoint)
+{
+	ASSERT_EQ(WISP_EXIT_HLT, arm(&self->g, 1, GUEST_DATA, KIND_WRITE_8));
+	set_breakpoint(self->page, 1, GUEST_DATA, KIND_WRITE_8);
+	guest_complete(&self->g, 0);
+	EXPECT_HIT(1, HITS_WRITE + 3);
+	EXPECT_OWN(1, GUEST_DATA, KIND_WRITE_8);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(0UL, self->trap->count);
+}
+
+TEST_F(debug, read_and_write_breakpoint)
+{
+	ASSERT_EQ(WISP_EXIT_HLT, arm(&self->g, 3, GUEST_DATA, KIND_READ_8));
+	set_breakpoint(self->page, 3, GUEST_DATA, KIND_READ_8);
+	guest_complete(&self->g, 0);
+	EXPECT_HIT(3, HITS_READ + 3);
+	EXPECT_OWN(3, GUEST_DATA, KIND_READ_8);
+	guest_run(&self->g);
+	EXPECT_HIT(3, HITS_WRITE + 3);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(0UL, self->trap->count);
+}
+
+/* The guest's own do not fire meanwhile, and do again afterwards. */
+TEST_F(debug, guest_breakpoints_wait)
+{
+	const __u64 here = GUEST_CODE + HITS_1 + 1;
+
+	ASSERT_EQ(WISP_EXIT_HLT, arm(&self->g, 0, here, 0));
+	/* The VMM's are elsewhere. */
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	self->page->flags |= WISP_RUN_STEP;
+	ASSERT_EQ(WISP_EXIT_DEBUG, guest_complete(&self->g, 0));
+	EXPECT_EQ((__u64)GUEST_CODE + HITS_1, self->page->exit.rip);
+	EXPECT_OWN(0, here, 0);
+	self->page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(1UL, self->trap->vector);
+	EXPECT_EQ(here, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | 1, self->s->debug.dr6);
+}
+
+SNIPPET(own_registers, 64,
+	"mov %rax, %dr0; mov %rbx, %dr1; mov %rcx, %dr2; mov %rdx, %dr3\n"
+	"mov %rsi, %dr7; mov %rdi, %dr6\n"
+	"mov %dr0, %r8; mov %dr1, %r9; mov %dr2, %r10; mov %dr3, %r11\n"
+	"mov %dr7, %r12; mov %dr6, %r13; hlt");
+
+/*
+ * With the VMM's in place the guest reads and writes its own. The low bits of DR6
+ * are not looked at: a step, and the driver steps each of these, may clear them.
+ */
+static void check_own(struct __test_metadata *_metadata, struct guest *g)
+{
+	const struct wisp_general *general = &g->page->state.general;
+	const struct wisp_debug *debug = &g->page->state.debug;
+
+	EXPECT_EQ(0x1000UL, general->r8);
+	EXPECT_EQ(0x2000UL, general->r9);
+	EXPECT_EQ(0x3000UL, general->r10);
+	EXPECT_EQ(0x4000UL, general->r11);
+	EXPECT_EQ(DR7_FIXED | 0x300, general->r12);
+	EXPECT_EQ(DR6_FIXED | DR6_BT, general->r13);
+	EXPECT_EQ(0x1000UL, debug->dr0);
+	EXPECT_EQ(0x4000UL, debug->dr3);
+	EXPECT_EQ(DR7_FIXED | 0x300, debug->dr7);
+	EXPECT_EQ(DR6_FIXED | DR6_BT, debug->dr6);
+}
+
+static void load_own(struct guest *g)
+{
+	struct wisp_general *general = &g->page->state.general;
+
+	GUEST_LOAD(g, LONG64, own_registers);
+	general->rax = 0x1000;
+	general->rbx = 0x2000;
+	general->rcx = 0x3000;
+	general->rdx = 0x4000;
+	general->rsi = DR7_FIXED | 0x300;	/* exact, nothing enabled */
+	general->rdi = DR6_FIXED | DR6_BT;
+	set_breakpoint(g->page, 0, GUEST_CODE + 0x800, 0);
+}
+
+TEST_F(debug, guest_uses_its_own_registers)
+{
+	load_own(&self->g);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	check_own(_metadata, &self->g);
+	EXPECT_EQ(0UL, self->trap->count);
+}
+
+/* The same, stepped: an exit for each of the instructions. */
+TEST_F(debug, guest_uses_its_own_registers_stepped)
+{
+	int steps = 0;
+
+	load_own(&self->g);
+	self->page->flags |= WISP_RUN_STEP;
+	while (guest_run(&self->g) == WISP_EXIT_DEBUG) {
+		EXPECT_EQ(DR6_FIXED | DR6_BS, self->page->exit.debug.dr6);
+		EXPECT_EQ(0UL, self->page->exit.rflags & RFLAGS_TF);
+		steps++;
+	}
+	EXPECT_EQ(WISP_EXIT_HLT, (int)self->page->exit.reason);
+	EXPECT_EQ(12, steps);
+	check_own(_metadata, &self->g);
+}
+
+SNIPPET(own_tf, 64, "pushf; orl $0x100, (%rsp); popf; nop; nop; hlt");
+
+/* A guest that steps itself under the VMM's breakpoints. */
+TEST_F(debug, guest_steps_under_breakpoints)
+{
+	GUEST_LOAD(&self->g, LONG64, own_tf);
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 10, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
+}
+
+TEST_HARNESS_MAIN
