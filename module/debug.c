@@ -128,7 +128,7 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 		end_dr_step(vcpu);
 	if (vcpu->run_flags & WISP_RUN_STEP)
 		return trap_of_vmm(vcpu);
-	if (step == WISP_STEP_DR)
+	if (step == WISP_STEP_DR || step == WISP_STEP_SHADOW)
 		return WISP_DEBUG_DRIVER;
 	vcpu->debug.dr6 |= vcpu->new_dr6;
 	return WISP_DEBUG_GUEST;
@@ -136,9 +136,12 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 
 bool wisp_debug_stepped(struct wisp_vcpu *vcpu)
 {
-	if (vcpu->step != WISP_STEP_VMM)
+	enum wisp_step step = vcpu->step;
+
+	if (step == WISP_STEP_VMM || step == WISP_STEP_SHADOW)
+		end_step(vcpu);
+	if (step != WISP_STEP_VMM)
 		return false;
-	end_step(vcpu);
 	vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
 	trap_of_vmm(vcpu);
 	return true;

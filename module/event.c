@@ -104,6 +104,20 @@ static bool interruptible(const struct wisp_vcpu *vcpu)
 	       !vcpu->events.interrupt_shadow;
 }
 
+/*
+ * MOV SS must not be parted from what loads RSP behind it: that is stepped, if it
+ * is not anyhow. It is over, too, once it has faulted, which clears TF.
+ */
+static bool nmi_in_shadow(struct wisp_vcpu *vcpu)
+{
+	bool tf = vcpu->general.rflags & X86_EFLAGS_TF;
+
+	if (vcpu->events.interrupt_shadow && !tf)
+		wisp_debug_step(vcpu, WISP_STEP_SHADOW);
+	return vcpu->events.interrupt_shadow ||
+	       (tf && vcpu->step == WISP_STEP_SHADOW);
+}
+
 static void prepare_waiting(struct wisp_vcpu *vcpu)
 {
 	struct wisp_events *events = &vcpu->events;
@@ -112,6 +126,8 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 		return;
 	if (events->nmi_pending && !events->nmi_blocked &&
 	    vcpu->step != WISP_STEP_IRET) {
+		if (nmi_in_shadow(vcpu))
+			return;
 		events->injected = (struct wisp_event){
 			.type = WISP_EVENT_NMI,
 			.vector = X86_TRAP_NMI,

@@ -24,6 +24,7 @@ enum wisp_step {
 	WISP_STEP_NOT,
 	WISP_STEP_VMM,		/* WISP_RUN_STEP */
 	WISP_STEP_IRET,		/* an NMI waits for the IRET to end */
+	WISP_STEP_SHADOW,	/* an NMI waits for the interrupt shadow to end */
 	WISP_STEP_DR,		/* a guest's access, under the VMM's breakpoints */
 };
 

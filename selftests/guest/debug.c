@@ -523,4 +523,65 @@ TEST_F(debug, guest_steps_under_breakpoints)
 	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
 }
 
+/* ---- NMIs and the shadow ------------------------------------------------------------- */
+
+SNIPPET(shadow_nop, 64, "nop; nop; hlt");
+SNIPPET(shadow_out, 64, "out %al, $0x10; nop; hlt");
+SNIPPET(shadow_cpuid, 64, "cpuid; nop; hlt");
+SNIPPET(shadow_ud2, 64, "ud2");
+
+/* MOV SS must not be parted from what loads the stack pointer. */
+TEST_F(debug, nmi_waits_for_the_shadow)
+{
+	GUEST_LOAD(&self->g, LONG64, shadow_nop);
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+	EXPECT_EQ(DR6_FIXED, self->s->debug.dr6);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(1UL, self->trap->count);
+}
+
+/* The instruction in the shadow exits, to the VMM or to the driver. */
+TEST_F(debug, nmi_waits_for_an_exit_in_the_shadow)
+{
+	GUEST_LOAD(&self->g, LONG64, shadow_out);
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_EQ(0x10, self->page->exit.port.port);
+	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_TF);
+	EXPECT_EQ(1, self->s->events.nmi_pending);
+	guest_complete(&self->g, 0);
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+
+	GUEST_LOAD(&self->g, LONG64, shadow_cpuid);
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+}
+
+/* It faults: the NMI comes in the handler, whose page is first touched there. */
+TEST_F(debug, nmi_waits_for_a_fault_in_the_shadow)
+{
+	GUEST_LOAD(&self->g, LONG64, shadow_ud2);
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_STUBS + 16 * 6, self->trap->rip);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 6));
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_EQ(2UL, self->trap->count);
+}
+
 TEST_HARNESS_MAIN

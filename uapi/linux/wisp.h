@@ -504,7 +504,8 @@ struct wisp_msrs {
  * @WISP_EVENT_NONE: nothing
  * @WISP_EVENT_INTERRUPT: external interrupt; held by the driver until RFLAGS.IF
  *	and the interrupt shadow let it in
- * @WISP_EVENT_NMI: NMI; held until no NMI is being handled; vector is 2
+ * @WISP_EVENT_NMI: NMI; held until no NMI is being handled and no interrupt
+ *	shadow lasts; vector is 2
  * @WISP_EVENT_EXCEPTION: exception, delivered at the next entry
  */
 enum wisp_event_type {
