@@ -123,6 +123,23 @@ static void five_levels(void)
 	map(5, gva, 0x42000 | PWU, 0);
 	leads_to(gva + 0x123, READ, 0, 0x42123);
 	faults(0xfe00000000000000, READ, 0);
+	faults(0x0100000000000000, READ, 0);
+	/* The same tables, and one level less of them. */
+	state.control.cr4 &= ~CR4_LA57;
+	faults(gva, READ, 0);
+	state.control.cr4 |= CR4_LA57;
+	guest_write64(vm, ROOT + (gva >> 48 & 511) * 8, 0x2000 | P | W);
+	faults(gva, READ, 1);
+	leads_to(gva, WRITE, 0, 0x42000);
+	map(5, gva, 0x40200000 | PWU | PS, 1);
+	leads_to(gva + 0x123, READ, 0, 0x403ab123);
+	map(5, gva, 0x40000000 | PWU | PS, 2);
+	leads_to(gva + 0x123, READ, 0, 0x789ab123);
+	/* The two above have no pages. */
+	map(5, gva, 0x42000 | PWU | PS, 3);
+	faults(gva, READ, 0);
+	map(5, gva, 0x42000 | PWU | PS, 4);
+	faults(gva, READ, 0);
 }
 
 static void large_pages(void)
@@ -250,6 +267,8 @@ static void legacy(void)
 	/* PSE-36. */
 	guest_write32(vm, ROOT + 3 * 4, 0x40000000 | PWU | PS | 0x12 << 13);
 	leads_to(gva + 0x123, WRITE, 1, 0x1240001123);
+	guest_write32(vm, ROOT + 3 * 4, 0xffc00000 | PWU | PS | 0xff << 13);
+	leads_to(gva + 0x123, WRITE, 1, 0xffffc01123);
 	guest_write32(vm, ROOT + 3 * 4, 0x40000000 | PWU | PS | 1 << 21);
 	faults(gva, READ, 0);
 }
