@@ -148,7 +148,11 @@ static enum next handle_exception(struct wisp_vcpu *vcpu)
 		wisp_event_raise_error(vcpu, vector, vcpu->exit.raw[2]);
 	else
 		wisp_event_raise(vcpu, vector);
-	return NEXT_ENTER;
+	/*
+	 * Its delivery may raise the next one, before the CPU looks for interrupts:
+	 * that is an entry which none of the host's can end.
+	 */
+	return NEXT_WINDOW;
 }
 
 static enum next handle_debug_access(struct wisp_vcpu *vcpu)

@@ -4,8 +4,11 @@
  * that the VMM injects; what waits and when it is let in; what happens to an
  * event whose delivery runs into a page that is not there.
  */
+#include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -818,18 +821,54 @@ static void load_user32(struct guest *g, int vector, __u64 handler)
 					     SEG_DATA32 | SEG_DPL3));
 }
 
-TEST_F(event, alignment_check_loop)
+static int run_ac_loop(struct guest *g, __u64 budget_ns)
 {
-	struct wisp_state *s = &self->page->state;
-	int reason;
+	struct wisp_state *s = &g->page->state;
 
-	load_user32(&self->g, 17, GUEST_CODE);
+	load_user32(g, 17, GUEST_CODE);
 	s->general.rsp = GUEST_USER_STACK - 3;
 	s->control.cr0 |= CR0_AM;
 	s->general.rflags |= RFLAGS_AC;
-	self->page->budget_ns = 20000000;
-	reason = guest_run(&self->g);
+	g->page->budget_ns = budget_ns;
+	return guest_run(g);
+}
+
+TEST_F(event, alignment_check_loop)
+{
+	int reason = run_ac_loop(&self->g, 20000000);
+
 	EXPECT_TRUE(reason == WISP_EXIT_BUDGET || reason == WISP_EXIT_SHUTDOWN)
+		TH_LOG("%s", guest_exit_name(reason));
+}
+
+static void on_timer(int sig)
+{
+	(void)sig;
+}
+
+/* Without a budget, and on one CPU: only that one's own timer can end it. */
+TEST_F(event, alignment_check_loop_until_an_interrupt)
+{
+	const struct itimerspec often = {
+		{ .tv_nsec = 20000000 }, { .tv_nsec = 20000000 },
+	};
+	struct sigevent event = {
+		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
+	};
+	struct sigaction action = { .sa_handler = on_timer };
+	cpu_set_t cpu;
+	timer_t timer;
+	int reason;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
+	ASSERT_EQ(0, timer_settime(timer, 0, &often, NULL));
+	reason = run_ac_loop(&self->g, 0);
+	ASSERT_EQ(0, timer_delete(timer));
+	EXPECT_TRUE(reason == -EINTR || reason == WISP_EXIT_SHUTDOWN)
 		TH_LOG("%s", guest_exit_name(reason));
 }
 
