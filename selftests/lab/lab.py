@@ -177,6 +177,14 @@ def gdb_files():
     return files
 
 
+def trace_files():
+    """Pairs for Boot's files: trace-cmd."""
+    path = shutil.which("trace-cmd")
+    if not path:
+        raise LabError("no trace-cmd (Debian: trace-cmd)")
+    return [(path, "/bin/trace-cmd")]
+
+
 # ---- initramfs --------------------------------------------------------------
 
 class Cpio:
