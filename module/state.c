@@ -61,7 +61,8 @@ void wisp_state_init(void)
 		X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
 		if_has(X86_FEATURE_XSAVE, X86_CR4_OSXSAVE) |
 		if_has(X86_FEATURE_UMIP, X86_CR4_UMIP) |
-		if_has(X86_FEATURE_LA57, X86_CR4_LA57) |
+		/* The hardware's: the host may have been told not to use it. */
+		(cpuid_ecx(7) & BIT(16) ? X86_CR4_LA57 : 0) |
 		if_has(X86_FEATURE_FSGSBASE, X86_CR4_FSGSBASE) |
 		if_has(X86_FEATURE_PCID, X86_CR4_PCIDE) |
 		if_has(X86_FEATURE_SMEP, X86_CR4_SMEP) |

@@ -276,7 +276,7 @@ def guest_initramfs(path):
 
 def qemu_svm(boot):
     """AMD SVM with nested paging, by QEMU's TCG."""
-    cpu, accel = "EPYC,+svm,+npt", ["-accel", "tcg,thread=multi"]
+    cpu, accel = "EPYC,+svm,+npt" + boot.cpu, ["-accel", "tcg,thread=multi"]
     if boot.icount:
         # The TSC then counts instructions: the same cost on every run.
         cpu += ",+invtsc"
@@ -315,18 +315,20 @@ class Boot:
     files: pairs (path here, path in the lab)
     kernel: a version, None for the newest installed; the lab "debug" has its own
     smp: CPUs, None for as many as the emulator does well
+    cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
     """
 
     def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,
-                 timeout=120, icount=False, kernel=None, append="", files=(),
-                 module=None, debug=False, insmod_args="", interactive=False):
+                 timeout=120, icount=False, cpu="", kernel=None, append="",
+                 files=(), module=None, debug=False, insmod_args="",
+                 interactive=False):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
         self.smp = smp or (2 if LABS[lab] is qemu_svm else 1)
-        self.timeout, self.interactive = timeout, interactive
+        self.cpu, self.timeout, self.interactive = cpu, timeout, interactive
         self.commands, self.red = list(commands), []
         self.kernel = debug_kernel() if lab == "debug" else find_kernel(kernel)
         if module is None:
