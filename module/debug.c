@@ -15,8 +15,6 @@
 
 #include <linux/string.h>
 
-#include <asm/processor.h>
-#include <asm/debugreg.h>
 #include <asm/trapnr.h>
 
 #include "backend.h"
@@ -54,27 +52,6 @@ static void end_step(struct wisp_vcpu *vcpu)
 	vcpu->step = WISP_STEP_NOT;
 	if (!vcpu->step_tf)
 		vcpu->general.rflags &= ~X86_EFLAGS_TF;
-}
-
-/* DR6 is sticky: to see what is new, the guest's is kept back. */
-void wisp_debug_enter(struct wisp_vcpu *vcpu)
-{
-	vcpu->guest_dr6 = vcpu->debug.dr6;
-	vcpu->dr6_kept = (vcpu->step && vcpu->step != WISP_STEP_DR) ||
-			 vcpu->breakpoints_live;
-	if (unlikely(vcpu->dr6_kept))
-		vcpu->debug.dr6 = DR6_RESERVED;
-}
-
-void wisp_debug_leave(struct wisp_vcpu *vcpu)
-{
-	vcpu->new_dr6 = vcpu->debug.dr6;
-	if (unlikely(vcpu->dr6_kept))
-		vcpu->debug.dr6 = vcpu->guest_dr6;
-	else if (!vcpu->guest_has_dr)
-		/* DR0-3 are not the guest's: what matches is not its either. */
-		vcpu->debug.dr6 = (vcpu->new_dr6 & ~DR_TRAP_BITS) |
-				  (vcpu->guest_dr6 & DR_TRAP_BITS);
 }
 
 static enum wisp_debug_trap trap_of_vmm(struct wisp_vcpu *vcpu)

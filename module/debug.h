@@ -7,6 +7,11 @@
 
 #include <linux/types.h>
 
+/* The last one of 6.1 needs the others. */
+#include <asm/cpufeature.h>
+#include <asm/processor.h>
+#include <asm/debugreg.h>
+
 #include "vcpu.h"
 
 /* A run begins with these WISP_RUN_* flags and breakpoints. */
@@ -15,9 +20,29 @@ void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags);
 /* One instruction, then wisp_debug_trap(): see enum wisp_step. */
 void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step);
 
-/* Round each entry. */
-void wisp_debug_enter(struct wisp_vcpu *vcpu);
-void wisp_debug_leave(struct wisp_vcpu *vcpu);
+/*
+ * Round each entry, hence inline. DR6 is sticky: to see what is new, the guest's
+ * is kept back.
+ */
+static inline void wisp_debug_enter(struct wisp_vcpu *vcpu)
+{
+	vcpu->guest_dr6 = vcpu->debug.dr6;
+	vcpu->dr6_kept = (vcpu->step && vcpu->step != WISP_STEP_DR) ||
+			 vcpu->breakpoints_live;
+	if (unlikely(vcpu->dr6_kept))
+		vcpu->debug.dr6 = DR6_RESERVED;
+}
+
+static inline void wisp_debug_leave(struct wisp_vcpu *vcpu)
+{
+	vcpu->new_dr6 = vcpu->debug.dr6;
+	if (unlikely(vcpu->dr6_kept))
+		vcpu->debug.dr6 = vcpu->guest_dr6;
+	else if (!vcpu->guest_has_dr)
+		/* DR0-3 are not the guest's: what matches is not its either. */
+		vcpu->debug.dr6 = (vcpu->new_dr6 & ~DR_TRAP_BITS) |
+				  (vcpu->guest_dr6 & DR_TRAP_BITS);
+}
 
 /* What a #DB was for. */
 enum wisp_debug_trap {

@@ -63,7 +63,7 @@ void wisp_vcpu_advance(struct wisp_vcpu *vcpu)
 static enum next skip(struct wisp_vcpu *vcpu)
 {
 	wisp_vcpu_advance(vcpu);
-	return wisp_debug_stepped(vcpu) ? NEXT_EXIT : NEXT_ENTER;
+	return vcpu->step && wisp_debug_stepped(vcpu) ? NEXT_EXIT : NEXT_ENTER;
 }
 
 static enum next deny(struct wisp_vcpu *vcpu)
