@@ -58,7 +58,7 @@ help:
 	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
 	@echo 'fuzz        without end: FUZZ="state", "ioctls --seed 7", "code" (the default)'
-	@echo 'check-long  tests that have no end of their own'
+	@echo 'check-long  suites of races, lifetimes and hosts again and again; half an hour'
 	@echo 'bench       build/bench.json'
 	@echo 'shell       a shell in the lab, with wisp.ko loaded'
 	@echo 'clean       remove $(BUILD)'
@@ -169,4 +169,4 @@ fuzz: lab
 		$(wordlist 2,99,$(FUZZ))
 
 check-long:
-	@echo 'check-long: nothing here yet'
+	+@selftests/check check-long
