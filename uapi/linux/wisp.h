@@ -2,37 +2,40 @@
 /*
  * Wisp: virtual machines through /dev/wisp.
  *
- * This header is the ABI and its manual; Documentation/api.rst has the same by
- * call, with examples. It is the same for 32- and 64-bit programs.
+ * This header is the ABI, the same for 32- and 64-bit programs, and its manual;
+ * Documentation/api.rst says more, call by call.
  *
  * Objects are file descriptors, always O_CLOEXEC, bound to no process:
  *
  *   system   open("/dev/wisp"); makes the others
- *   memory   WISP_CREATE_MEMORY; guest memory: mmap, pread, pwrite
- *   vm       WISP_CREATE_VM; slots, policy, vCPUs by index; mmap gives the
- *            vCPUs' shared pages, pread and pwrite reach guest-physical memory
- *            (EFAULT outside the slots, and for pwrite where one has no WRITE)
+ *   memory   guest memory: mmap, pread, pwrite
+ *   vm       slots, policy, vCPUs by index; mmap gives the vCPUs' shared pages,
+ *            pread and pwrite reach guest-physical memory (EFAULT outside the
+ *            slots, and for pwrite where one has no WRITE)
  *
- * Every struct that an ioctl takes starts with its size and with flags. The
- * errors that mean the same in every call:
+ * Every struct that an ioctl takes starts with its size and with flags; what is
+ * "zero" must be. Addresses, offsets and sizes of memory that a call takes are
+ * multiples of WISP_PAGE_SIZE. vCPUs may be running; when the call returns all of
+ * them obey. It returns 0 or the new fd. A call that fails returns -1, changes
+ * nothing but what is written "even on error", and errno is:
  *
- *   EINVAL      the struct is shorter than its first version; a reserved field
- *               is not zero; a value is understood but wrong; an fd argument is
- *               open but of the wrong kind
  *   E2BIG       the struct is longer than this driver knows, and the rest is
- *               not zero
- *   EOPNOTSUPP  an unknown flag, group, type or action
- *   EFAULT      a pointer does not lead to memory of the caller
+ *               not zero; a table has too many entries
  *   EBADF       an fd argument is not open
  *   EBUSY       the hardware or the object is in use
  *   EDQUOT      the user has as many VMs or vCPUs as the driver's parameters
  *               allow
+ *   EFAULT      a pointer does not lead to memory of the caller
+ *   EINVAL      the struct is shorter than its first version; a value is
+ *               understood but wrong: reserved and not zero, not aligned, out of
+ *               range or order, an fd of the wrong kind
+ *   EMFILE      the process has no fd left; ENFILE: the system has no file left
  *   ENOENT      no such vCPU
  *   ENOMEM      no memory, or none left in the memory cgroup
  *   ENOTTY      this kind of fd has no such call
+ *   EOPNOTSUPP  an unknown flag, group, type, action or WISP_PROT_*
  *
- * A call that fails changes nothing, except that the fields named as written
- * "even on error" are.
+ * Each call adds only what it has besides, or means by one of these.
  */
 #ifndef _UAPI_LINUX_WISP_H
 #define _UAPI_LINUX_WISP_H
@@ -44,6 +47,9 @@
 #define WISP_IOCTL_TYPE		0xd5
 
 #define WISP_PAGE_SIZE		4096
+#define WISP_MAX_PROTECT_RANGES	65536
+#define WISP_MAX_CPUID		256
+#define WISP_MAX_MSR_RANGES	256
 
 /* ---- system fd ---------------------------------------------------------- */
 
@@ -51,14 +57,10 @@
 #define WISP_CREATE_MEMORY	_IO(WISP_IOCTL_TYPE, 0x01)
 #define WISP_CREATE_VM		_IO(WISP_IOCTL_TYPE, 0x02)
 
-/**
- * enum wisp_backend_id - the hardware behind the driver
- * @WISP_BACKEND_SVM: AMD SVM with nested paging
- * @WISP_BACKEND_VMX: Intel VMX with EPT and unrestricted guest
- */
+/* wisp_query.backend: the hardware behind the driver */
 enum wisp_backend_id {
-	WISP_BACKEND_SVM = 1,
-	WISP_BACKEND_VMX = 2,
+	WISP_BACKEND_SVM = 1,	/* AMD SVM with nested paging */
+	WISP_BACKEND_VMX = 2,	/* Intel VMX with EPT and unrestricted guest */
 };
 
 /* wisp_query.features */
@@ -67,10 +69,8 @@ enum wisp_backend_id {
 /*
  * wisp_query.quirks
  *
- * NO_NRIP: the CPU does not tell the length of the instruction that exited.
- * The driver advances by the opcode's length without prefixes (CPUID, RDMSR,
- * WRMSR, WBINVD 2; HLT 1; XSETBV, VMMCALL, RDTSCP 3), so a guest that puts a
- * prefix on one of these goes on in its middle.
+ * NO_NRIP: the CPU does not tell the length of the instruction that exited. The
+ * driver goes on behind its opcode: in its middle, where it has a prefix.
  */
 #define WISP_QUIRK_NO_NRIP	(1ULL << 0)
 
@@ -78,7 +78,7 @@ enum wisp_backend_id {
  * struct wisp_cpuid_entry - what one CPUID leaf returns to the guest
  * @leaf: EAX on input
  * @subleaf: ECX on input, where @flags has WISP_CPUID_SUBLEAF; else zero
- * @flags: WISP_CPUID_SUBLEAF: the entry answers for this @subleaf only
+ * @flags: WISP_CPUID_SUBLEAF: answers for this @subleaf only
  * @reserved: zero
  * @eax: result
  * @ebx: result
@@ -90,10 +90,7 @@ struct wisp_cpuid_entry {
 	__u32 subleaf;
 	__u32 flags;
 	__u32 reserved;
-	__u32 eax;
-	__u32 ebx;
-	__u32 ecx;
-	__u32 edx;
+	__u32 eax, ebx, ecx, edx;
 };
 
 #define WISP_CPUID_SUBLEAF	(1U << 0)
@@ -102,7 +99,7 @@ struct wisp_cpuid_entry {
  * struct wisp_query - WISP_QUERY: what this host can do
  * @size: sizeof(struct wisp_query)
  * @flags: zero
- * @abi_version: out: WISP_ABI_VERSION of the driver
+ * @abi_version: out: the driver's WISP_ABI_VERSION
  * @backend: out: enum wisp_backend_id
  * @features: out: WISP_FEATURE_*
  * @quirks: out: WISP_QUIRK_*
@@ -117,9 +114,7 @@ struct wisp_cpuid_entry {
  * @cpuid_count: in: room at @cpuid, in entries; out: entries there are
  * @reserved: zero
  * @cpuid: pointer to struct wisp_cpuid_entry[@cpuid_count]: out: the table
- *	that a new VM has; entries without room are not written
- *
- * Returns 0, or -1 with errno E2BIG, EFAULT, EINVAL, EOPNOTSUPP.
+ *	that a new VM has, as far as there is room
  */
 struct wisp_query {
 	__u32 size;
@@ -142,23 +137,17 @@ struct wisp_query {
 };
 
 /* wisp_create_memory.flags */
-#define WISP_MEMORY_HUGE	(1U << 0) /* 2 MiB at a time, where there are */
+#define WISP_MEMORY_HUGE	(1U << 0) /* 2 MiB at a time; else 4 KiB serve */
 
 /**
  * struct wisp_create_memory - WISP_CREATE_MEMORY: a memory object
  * @size: sizeof(struct wisp_create_memory)
- * @flags: WISP_MEMORY_HUGE: the first touch of 2 MiB allocates all of them, and
- *	the guest's tables use one entry where gpa and offset of its slot allow
- *	it; where the host has no such stretch, 4 KiB pages serve
- * @memory_size: bytes, a multiple of WISP_PAGE_SIZE, 1 page to max_memory_size
+ * @flags: WISP_MEMORY_HUGE
+ * @memory_size: 1 page to max_memory_size
  *
- * Reads as zero; a page is allocated when the guest, the mapping or write()
- * first touches it, and charged to the memory cgroup of the process that made
- * this call. mmap() of the fd must be MAP_SHARED; get_user_pages() refuses the
- * mapping, so O_DIRECT I/O into it fails with EFAULT.
- *
- * Returns the memory fd, or -1 with errno E2BIG, EFAULT, EINVAL (@memory_size),
- * EMFILE, ENFILE, ENOMEM, EOPNOTSUPP.
+ * Reads as zero. A page is allocated when the guest, the mapping or write()
+ * first touches it, and charged to the memory cgroup of the caller of this. The
+ * mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT into it is EFAULT.
  */
 struct wisp_create_memory {
 	__u32 size;
@@ -171,11 +160,8 @@ struct wisp_create_memory {
  * @size: sizeof(struct wisp_create_vm)
  * @flags: zero
  *
- * The VM has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an
- * empty MSR policy: #GP for every MSR that the driver does not keep itself.
- *
- * Returns the vm fd, or -1 with errno E2BIG, EBUSY (another hypervisor holds
- * the hardware), EDQUOT, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, EOPNOTSUPP.
+ * It has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an empty
+ * MSR policy. EBUSY: another hypervisor holds the hardware.
  */
 struct wisp_create_vm {
 	__u32 size;
@@ -190,14 +176,11 @@ struct wisp_create_vm {
  * struct wisp_discard - WISP_DISCARD: give pages back
  * @size: sizeof(struct wisp_discard)
  * @flags: zero
- * @offset: bytes into the object, a multiple of WISP_PAGE_SIZE
- * @discard_size: bytes, a multiple of WISP_PAGE_SIZE, not 0
+ * @offset: into the object
+ * @discard_size: not 0
  *
- * The range reads as zero from now on. vCPUs may be running and the range may
- * be mapped: when the call returns nobody sees the old pages.
- *
- * Returns 0, or -1 with errno E2BIG, EFAULT, EINVAL (alignment, or past the
- * object's end), EOPNOTSUPP.
+ * The range, which may be mapped, reads as zero from now on: when the call
+ * returns nobody sees the old pages.
  */
 struct wisp_discard {
 	__u32 size;
@@ -230,19 +213,13 @@ struct wisp_discard {
  * @flags: zero
  * @slot: the slot's number, below max_slots; one in use is replaced
  * @memory: memory fd; the slot keeps the object alive
- * @gpa: guest-physical address, a multiple of WISP_PAGE_SIZE
- * @slot_size: bytes, a multiple of WISP_PAGE_SIZE; 0 removes the slot, and
- *	@memory, @gpa, @offset and @prot must then be 0
- * @offset: where in the memory object, a multiple of WISP_PAGE_SIZE
+ * @gpa: guest-physical address; the slot ends within gpa_bits
+ * @slot_size: 0 removes the slot: @memory, @gpa, @offset and @prot are then zero
+ * @offset: where in the memory object, which the slot does not leave
  * @prot: WISP_PROT_READ, with or without WRITE and EXEC
  * @reserved: zero
  *
- * vCPUs may be running: when the call returns none of them uses the old slot.
- *
- * Returns 0, or -1 with errno E2BIG, EBADF, EEXIST (overlaps another slot),
- * EFAULT, EINVAL (a number, an alignment, a range past the object or past
- * gpa_bits, @memory is not a memory fd), ENOENT (removes a slot that is not
- * there), ENOMEM, EOPNOTSUPP (unknown @prot bit).
+ * EEXIST: overlaps another slot. ENOENT: removes a slot that is not there.
  */
 struct wisp_set_slot {
 	__u32 size;
@@ -258,8 +235,8 @@ struct wisp_set_slot {
 
 /**
  * struct wisp_protect_range - what a guest may do with some of its memory
- * @gpa: guest-physical address, a multiple of WISP_PAGE_SIZE
- * @range_size: bytes, a multiple of WISP_PAGE_SIZE, not 0
+ * @gpa: guest-physical address
+ * @range_size: not 0; the range ends within gpa_bits
  * @prot: 0, or WISP_PROT_READ with or without WRITE and EXEC
  * @reserved: zero
  */
@@ -278,15 +255,10 @@ struct wisp_protect_range {
  * @reserved: zero
  * @ranges: pointer to struct wisp_protect_range[@count]; later ones win
  *
- * A page may be accessed as both its slot and its protection allow; without
- * one, as its slot does. An access against it exits with WISP_EXIT_MEMORY and
- * WISP_MEMORY_PROTECTED. A protection belongs to the addresses: it stays when a
- * slot comes or goes, until all of READ, WRITE and EXEC takes it away. vCPUs may
- * be running: when the call returns all of them obey.
- *
- * Returns 0, or -1 with errno E2BIG (also: @count), EFAULT, EINVAL (alignment,
- * past gpa_bits, @prot without READ, @count 0), ENOMEM (ranges may have been
- * protected already), EOPNOTSUPP (unknown @prot bit).
+ * A page may be accessed as both its slot and its protection allow; an access
+ * against the latter exits with WISP_MEMORY_PROTECTED. A protection belongs to
+ * the addresses: it stays when a slot comes or goes, until all of READ, WRITE
+ * and EXEC takes it away. ENOMEM: ranges may have been protected already.
  */
 struct wisp_protect {
 	__u32 size;
@@ -296,8 +268,6 @@ struct wisp_protect {
 	__u64 ranges;
 };
 
-#define WISP_MAX_PROTECT_RANGES	65536
-
 /**
  * struct wisp_set_cpuid - WISP_SET_CPUID: replace the VM's CPUID table
  * @size: sizeof(struct wisp_set_cpuid)
@@ -306,13 +276,11 @@ struct wisp_protect {
  * @reserved: zero
  * @entries: pointer to struct wisp_cpuid_entry[@count]
  *
- * The table only says what CPUID answers; it turns no feature on or off. A
- * leaf that it does not hold reads as zero. The driver fills in what depends
- * on the vCPU: the APIC id (leaves 1, 0xb), OSXSAVE (1), OSPKE (7) and the
- * size of the enabled XSAVE area (0xd).
- *
- * Returns 0, or -1 with errno E2BIG (also: @count), EBUSY (the VM has vCPUs),
- * EFAULT, EINVAL (two entries for one leaf and subleaf), ENOMEM, EOPNOTSUPP.
+ * The table only says what CPUID answers; it turns no feature on or off. A leaf
+ * that it does not hold reads as zero. The driver fills in what depends on the
+ * vCPU: the APIC id (leaves 1, 0xb), OSXSAVE (1), OSPKE (7) and the size of the
+ * enabled XSAVE area (0xd). EBUSY: the VM has vCPUs. EINVAL: two entries for one
+ * leaf and subleaf.
  */
 struct wisp_set_cpuid {
 	__u32 size;
@@ -322,18 +290,11 @@ struct wisp_set_cpuid {
 	__u64 entries;
 };
 
-#define WISP_MAX_CPUID		256
-
-/**
- * enum wisp_msr_action - what RDMSR or WRMSR of an MSR in a range does
- * @WISP_MSR_GP: raises #GP in the guest
- * @WISP_MSR_EXIT: ends the run with WISP_EXIT_MSR
- * @WISP_MSR_IGNORE: reads zero; the write is dropped
- */
+/* wisp_msr_range.read, .write: what RDMSR or WRMSR does */
 enum wisp_msr_action {
-	WISP_MSR_GP = 0,
-	WISP_MSR_EXIT = 1,
-	WISP_MSR_IGNORE = 2,
+	WISP_MSR_GP = 0,	/* raises #GP in the guest */
+	WISP_MSR_EXIT = 1,	/* ends the run with WISP_EXIT_MSR */
+	WISP_MSR_IGNORE = 2,	/* reads zero; the write is dropped */
 };
 
 /**
@@ -358,12 +319,9 @@ struct wisp_msr_range {
  * @reserved: zero
  * @ranges: pointer to struct wisp_msr_range[@count], ascending, disjoint
  *
- * The policy decides about MSRs that the driver does not keep. It keeps: TSC,
- * SYSENTER_CS, _ESP, _EIP, PAT, EFER, STAR, LSTAR, CSTAR, SFMASK, FS_BASE,
- * GS_BASE, KERNEL_GS_BASE, TSC_AUX. An MSR in no range raises #GP.
- *
- * Returns 0, or -1 with errno E2BIG (also: @count), EBUSY (the VM has vCPUs),
- * EFAULT, EINVAL (order), ENOMEM, EOPNOTSUPP (unknown action).
+ * It decides about MSRs that the driver does not keep: those of struct
+ * wisp_msrs, EFER, FS_BASE, GS_BASE. An MSR in no range raises #GP. EBUSY: the VM
+ * has vCPUs.
  */
 struct wisp_set_msr_policy {
 	__u32 size;
@@ -373,22 +331,17 @@ struct wisp_set_msr_policy {
 	__u64 ranges;
 };
 
-#define WISP_MAX_MSR_RANGES	256
-
 /**
  * struct wisp_create_vcpu - WISP_CREATE_VCPU: add a vCPU
  * @size: sizeof(struct wisp_create_vcpu)
  * @flags: zero
  * @vcpu: its index, below max_vcpus; also its initial APIC id
  * @reserved: zero
- * @page_offset: out: give this to mmap() of the vm fd, with WISP_PAGE_SIZE and
- *	MAP_SHARED, for the vCPU's struct wisp_vcpu_page; pages of vCPUs that
- *	are not there cannot be mapped (EINVAL)
+ * @page_offset: out: where mmap() of the vm fd, WISP_PAGE_SIZE and MAP_SHARED,
+ *	finds the vCPU's struct wisp_vcpu_page
  *
  * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
- *
- * Returns 0, or -1 with errno E2BIG, EDQUOT, EEXIST, EFAULT, EINVAL (@vcpu),
- * ENOMEM, EOPNOTSUPP.
+ * EEXIST: there is one with this index.
  */
 struct wisp_create_vcpu {
 	__u32 size;
@@ -411,24 +364,9 @@ struct wisp_create_vcpu {
 
 /** struct wisp_general - WISP_STATE_GENERAL, in the order of their encoding */
 struct wisp_general {
-	__u64 rax;
-	__u64 rcx;
-	__u64 rdx;
-	__u64 rbx;
-	__u64 rsp;
-	__u64 rbp;
-	__u64 rsi;
-	__u64 rdi;
-	__u64 r8;
-	__u64 r9;
-	__u64 r10;
-	__u64 r11;
-	__u64 r12;
-	__u64 r13;
-	__u64 r14;
-	__u64 r15;
-	__u64 rip;
-	__u64 rflags;
+	__u64 rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
+	__u64 r8, r9, r10, r11, r12, r13, r14, r15;
+	__u64 rip, rflags;
 };
 
 /**
@@ -437,8 +375,7 @@ struct wisp_general {
  * @limit: bytes - 1, as after scaling by G, and such that G could make it
  * @selector: visible part; not used for GDT and IDT
  * @attributes: descriptor bits 40-47 in bits 0-7 (type, S, DPL, P), bits 52-55
- *	in bits 12-15 (AVL, L, D/B, G); P clear: the segment is not usable. Not
- *	used for GDT and IDT
+ *	in bits 12-15 (AVL, L, D/B, G); P clear: not usable. As @selector
  */
 struct wisp_segment {
 	__u64 base;
@@ -449,80 +386,50 @@ struct wisp_segment {
 
 /** struct wisp_segments - WISP_STATE_SEGMENTS. The CPL is the DPL of @ss. */
 struct wisp_segments {
-	struct wisp_segment cs;
-	struct wisp_segment ds;
-	struct wisp_segment es;
-	struct wisp_segment fs;
-	struct wisp_segment gs;
-	struct wisp_segment ss;
-	struct wisp_segment tr;
-	struct wisp_segment ldtr;
-	struct wisp_segment gdt;
-	struct wisp_segment idt;
+	struct wisp_segment cs, ds, es, fs, gs, ss;
+	struct wisp_segment tr, ldtr;
+	struct wisp_segment gdt, idt;
 };
 
 /** struct wisp_control - WISP_STATE_CONTROL */
 struct wisp_control {
-	__u64 cr0;
-	__u64 cr2;
-	__u64 cr3;
-	__u64 cr4;
-	__u64 cr8;
-	__u64 efer;
-	__u64 xcr0;
+	__u64 cr0, cr2, cr3, cr4, cr8;
+	__u64 efer, xcr0;
 	__u64 reserved;
 };
 
 /** struct wisp_debug - WISP_STATE_DEBUG */
 struct wisp_debug {
-	__u64 dr0;
-	__u64 dr1;
-	__u64 dr2;
-	__u64 dr3;
-	__u64 dr6;
-	__u64 dr7;
+	__u64 dr0, dr1, dr2, dr3;
+	__u64 dr6, dr7;
 };
 
 /** struct wisp_msrs - WISP_STATE_MSRS; FS and GS bases are in the segments */
 struct wisp_msrs {
-	__u64 star;
-	__u64 lstar;
-	__u64 cstar;
-	__u64 sfmask;
+	__u64 star, lstar, cstar, sfmask;
 	__u64 kernel_gs_base;
-	__u64 sysenter_cs;
-	__u64 sysenter_esp;
-	__u64 sysenter_eip;
+	__u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	__u64 pat;
 	__u64 tsc;		/* its value at the moment of the call */
 	__u64 tsc_aux;
 	__u64 reserved[5];
 };
 
-/**
- * enum wisp_event_type - what an event is to the guest
- * @WISP_EVENT_NONE: nothing
- * @WISP_EVENT_INTERRUPT: external interrupt; held by the driver until RFLAGS.IF
- *	and the interrupt shadow let it in
- * @WISP_EVENT_NMI: NMI; held until no NMI is being handled and no interrupt
- *	shadow lasts; vector is 2
- * @WISP_EVENT_EXCEPTION: exception, delivered at the next entry
- */
+/* wisp_event.type: what an event is to the guest */
 enum wisp_event_type {
-	WISP_EVENT_NONE = 0,
-	WISP_EVENT_INTERRUPT = 1,
-	WISP_EVENT_NMI = 2,
-	WISP_EVENT_EXCEPTION = 3,
+	WISP_EVENT_NONE = 0,		/* nothing */
+	WISP_EVENT_INTERRUPT = 1,	/* waits for IF, the shadow's end */
+	WISP_EVENT_NMI = 2,		/* waits for IRET, the shadow's end */
+	WISP_EVENT_EXCEPTION = 3,	/* delivered at the next entry */
 };
 
 /**
  * struct wisp_event - an interrupt, NMI or exception
  * @type: enum wisp_event_type
- * @vector: interrupt 0-255, exception 0-31
- * @has_error_code: 1 for exceptions 8, 10 to 14 and 17 outside of real mode,
- *	else 0
+ * @vector: interrupt 0-255, NMI 2, exception 0-31
+ * @has_error_code: 1: exceptions 8, 10 to 14, 17 outside of real mode; else 0
  * @reserved: zero
- * @error_code: pushed on the guest's stack where @has_error_code
+ * @error_code: pushed where @has_error_code; else zero
  */
 struct wisp_event {
 	__u8 type;
@@ -534,9 +441,8 @@ struct wisp_event {
 
 /**
  * struct wisp_events - WISP_STATE_EVENTS
- * @injected: the event in delivery: an exit came in its middle, it goes on at
- *	the next entry
- * @interrupt: an external interrupt that waits for its window, or type NONE
+ * @injected: the event that an exit interrupted: delivered at the next entry
+ * @interrupt: an external interrupt that waits, or type NONE
  * @nmi_pending: 0 or 1: an NMI waits
  * @nmi_blocked: 0 or 1: an NMI is being handled (until IRET)
  * @interrupt_shadow: 0 or 1: after STI or MOV SS, for one instruction
@@ -586,13 +492,9 @@ struct wisp_state {
  * @field: out, even on error: see WISP_FIELD(); 0 if none
  * @reserved: zero
  *
- * SET takes all groups or none. What the hardware would refuse at the next
- * entry (APM Vol. 2, "Canonicalization and Consistency Checks"; SDM Vol. 3,
- * "VM Entries") or the guest itself could not set is refused, and @field says
- * which member it was.
- *
- * Returns 0, or -1 with errno E2BIG, EBUSY (the vCPU is running), EFAULT,
- * EINVAL (@field, if not 0, says what), ENOENT, EOPNOTSUPP (unknown group).
+ * SET refuses what the hardware would at the next entry (APM Vol. 2,
+ * "Canonicalization and Consistency Checks"; SDM Vol. 3, "VM Entries"), and what
+ * the guest itself could not set. EBUSY: the vCPU is running.
  */
 struct wisp_vcpu_state {
 	__u32 size;
@@ -606,51 +508,27 @@ struct wisp_vcpu_state {
 
 /* ---- running ------------------------------------------------------------ */
 
-/**
- * enum wisp_exit_reason - why a run ended
- * @WISP_EXIT_NONE: there was no run, or a signal ended it (EINTR)
- * @WISP_EXIT_PORT: IN, OUT, INS, OUTS: wisp_exit.port
- * @WISP_EXIT_MEMORY: an access outside the slots or against a slot's
- *	protection: wisp_exit.memory
- * @WISP_EXIT_MSR: RDMSR or WRMSR, where the policy says so: wisp_exit.msr
- * @WISP_EXIT_HLT: HLT
- * @WISP_EXIT_HYPERCALL: VMMCALL or VMCALL
- * @WISP_EXIT_SHUTDOWN: triple fault; the vCPU's state may be meaningless
- * @WISP_EXIT_INTR_WINDOW: WISP_RUN_INTR_WINDOW was set and an external
- *	interrupt would now be delivered at once
- * @WISP_EXIT_TASK_SWITCH: hardware task switch: wisp_exit.task_switch
- * @WISP_EXIT_KICKED: WISP_KICK
- * @WISP_EXIT_BUDGET: the budget is used up
- * @WISP_EXIT_NOMEM: no memory for a page that the guest touched; running again
- *	tries again
- * @WISP_EXIT_ENTRY_FAILED: the hardware refused the state: wisp_exit.hw and
- *	wisp_vcpu_page.field
- * @WISP_EXIT_UNEXPECTED: an exit that the driver does not know: wisp_exit.hw
- * @WISP_EXIT_DEBUG: a step, a breakpoint or INT3 that the VMM asked for:
- *	wisp_exit.debug
- */
+/* wisp_exit.reason: why a run ended */
 enum wisp_exit_reason {
-	WISP_EXIT_NONE = 0,
-	WISP_EXIT_PORT = 1,
-	WISP_EXIT_MEMORY = 2,
-	WISP_EXIT_MSR = 3,
-	WISP_EXIT_HLT = 4,
-	WISP_EXIT_HYPERCALL = 5,
-	WISP_EXIT_SHUTDOWN = 6,
-	WISP_EXIT_INTR_WINDOW = 7,
-	WISP_EXIT_TASK_SWITCH = 8,
-	WISP_EXIT_KICKED = 9,
-	WISP_EXIT_BUDGET = 10,
-	WISP_EXIT_NOMEM = 11,
-	WISP_EXIT_ENTRY_FAILED = 12,
-	WISP_EXIT_UNEXPECTED = 13,
-	WISP_EXIT_DEBUG = 14,
+	WISP_EXIT_NONE = 0,		/* no run, or a signal ended it */
+	WISP_EXIT_PORT = 1,		/* IN, OUT, INS, OUTS */
+	WISP_EXIT_MEMORY = 2,		/* outside the slots, or protected */
+	WISP_EXIT_MSR = 3,		/* RDMSR, WRMSR that the policy names */
+	WISP_EXIT_HLT = 4,		/* HLT */
+	WISP_EXIT_HYPERCALL = 5,	/* VMMCALL, VMCALL */
+	WISP_EXIT_SHUTDOWN = 6,		/* triple fault; state may be void */
+	WISP_EXIT_INTR_WINDOW = 7,	/* an interrupt could go in */
+	WISP_EXIT_TASK_SWITCH = 8,	/* hardware task switch */
+	WISP_EXIT_KICKED = 9,		/* WISP_KICK */
+	WISP_EXIT_BUDGET = 10,		/* the budget is used up */
+	WISP_EXIT_NOMEM = 11,		/* for a page that the guest touched */
+	WISP_EXIT_ENTRY_FAILED = 12,	/* the hardware refused the state */
+	WISP_EXIT_UNEXPECTED = 13,	/* the driver does not know it */
+	WISP_EXIT_DEBUG = 14,		/* what WISP_RUN_* asked for */
 };
 
-
 /* wisp_exit.flags */
-#define WISP_EXIT_INTR_READY	(1U << 0) /* an interrupt would go in at once, */
-					  /* with this exit completed if it can be */
+#define WISP_EXIT_INTR_READY	(1U << 0) /* one would go in, this exit completed */
 #define WISP_EXIT_INTR_PENDING	(1U << 1) /* an injected one still waits */
 
 /* wisp_exit.port.flags */
@@ -666,21 +544,20 @@ enum wisp_exit_reason {
 /**
  * struct wisp_exit - why and where a run ended
  * @reason: enum wisp_exit_reason
- * @flags: WISP_EXIT_*_READY, WISP_EXIT_*_PENDING
+ * @flags: WISP_EXIT_INTR_*
  * @rip: the guest's; the instruction that exited, not the next one
  * @rflags: the guest's
  * @inst_len: bytes of the instruction that exited, 0 where not known
  * @reserved: zero
- * @port: WISP_EXIT_PORT: @port.size 1, 2 or 4 bytes; @port.data what OUT writes
- * @memory: WISP_EXIT_MEMORY: @memory.access one of WISP_PROT_*;
- *	@memory.inst_bytes the instruction, if @memory.inst_bytes_len is not 0
- * @msr: WISP_EXIT_MSR: @msr.write 0 or 1, @msr.data what WRMSR writes
- * @task_switch: WISP_EXIT_TASK_SWITCH: @task_switch.selector of the new TSS;
+ * @port: PORT: @port.size 1, 2 or 4; @port.data what OUT writes
+ * @memory: MEMORY: @memory.access one of WISP_PROT_*; @memory.inst_bytes the
+ *	instruction, if @memory.inst_bytes_len is not 0
+ * @msr: MSR: @msr.write 0 or 1, @msr.data what WRMSR writes
+ * @task_switch: TASK_SWITCH: @task_switch.selector of the new TSS;
  *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP
- * @debug: WISP_EXIT_DEBUG: @debug.vector 1 (#DB; @debug.dr6 says which
- *	breakpoint, or BS for a step) or 3 (#BP; RIP is at the INT3)
- * @hw: WISP_EXIT_ENTRY_FAILED, WISP_EXIT_UNEXPECTED: the hardware's own words
- *	(SVM: EXITCODE, EXITINFO1, EXITINFO2)
+ * @debug: DEBUG: @debug.vector 1 (#DB; @debug.dr6 says which breakpoint, or BS
+ *	for a step) or 3 (#BP; RIP is at the INT3)
+ * @hw: ENTRY_FAILED, UNEXPECTED: SVM's EXITCODE, EXITINFO1, EXITINFO2
  * @raw: the largest any exit uses
  */
 struct wisp_exit {
@@ -741,8 +618,8 @@ struct wisp_exit {
  * @address: linear, as in DR0-3
  * @dr7: enables, kinds and lengths, as in DR7
  *
- * With WISP_RUN_BREAKPOINTS they are in the CPU instead of the guest's own,
- * which the guest goes on seeing but which do not fire meanwhile.
+ * They are in the CPU instead of the guest's own, which the guest goes on seeing
+ * but which do not fire meanwhile.
  */
 struct wisp_breakpoints {
 	__u64 address[4];
@@ -754,26 +631,21 @@ struct wisp_breakpoints {
  * @size: the driver's sizeof(struct wisp_vcpu_page); written at creation
  * @flags: in: WISP_RUN_*
  * @want: in: the WISP_STATE_* groups to store in @state when the run ends
- * @dirty: in: the groups of @state to load before the guest runs; set to 0
- *	once loaded
- * @complete: in: 1: the instruction that ended the last run (PORT without
- *	STRING, MSR, HLT, HYPERCALL) is done: go on behind it, with @reply as
- *	its result; set to 0 once done. Comes after @dirty
- * @field: out: what was refused where RUN fails with EINVAL or exits with
- *	WISP_EXIT_ENTRY_FAILED: see WISP_FIELD(); else 0
- * @budget_ns: in: guest run time until WISP_EXIT_BUDGET, in nanoseconds from
- *	this call on; 0: no limit
+ * @dirty: in: the groups of @state to load before the guest runs; then set to 0
+ * @complete: in: 1: go on behind the instruction that ended the last run (PORT
+ *	without STRING, MSR, HLT, HYPERCALL), after @dirty; then set to 0
+ * @field: out: WISP_FIELD() of what RUN or EXIT_ENTRY_FAILED refused; else 0
+ * @budget_ns: in: guest run time of this call until WISP_EXIT_BUDGET; 0: no limit
  * @reply: in: for @complete: what IN or RDMSR reads
- * @inject: in: an event for the guest; its type is set to NONE once taken
+ * @inject: in: an event for the guest; its type is then set to NONE
  * @reserved: zero
  * @exit: out: how the run ended
  * @breakpoints: in: with WISP_RUN_BREAKPOINTS
  * @reserved2: zero
  * @state: in and out: the groups of @dirty and @want
  *
- * The driver reads the page when WISP_RUN is called and writes it before
- * WISP_RUN returns; it never reads back what it wrote. Whoever writes to it
- * meanwhile spoils that vCPU's own results only.
+ * WISP_RUN reads the page when it begins and writes it before it returns.
+ * Whoever writes to it meanwhile spoils that vCPU's own results only.
  */
 struct wisp_vcpu_page {
 	__u32 size;
@@ -796,8 +668,7 @@ struct wisp_vcpu_page {
  * WISP_FIELD() - the id of a member that was refused
  * @member: of struct wisp_vcpu_page, e.g. state.control.cr0 or inject.vector
  *
- * The id is the member's offset in the shared page. libwisp's
- * wisp_field_name() gives its name.
+ * Its offset in the page; libwisp's wisp_field_name() gives its name.
  */
 #define WISP_FIELD(member)	__builtin_offsetof(struct wisp_vcpu_page, member)
 
@@ -814,9 +685,7 @@ struct wisp_vcpu_page {
  * @injections: out: events delivered
  * @exits: out: exits to the VMM, by enum wisp_exit_reason
  *
- * Sums over the vCPUs since the VM was created; a vCPU that runs may be counted
- * as it was a moment ago. Returns 0, or -1 with errno E2BIG, EFAULT, EINVAL,
- * EOPNOTSUPP.
+ * Since its creation; a vCPU that runs may be counted as it was a moment ago.
  */
 struct wisp_stats {
 	__u32 size;
@@ -834,25 +703,16 @@ struct wisp_stats {
 /*
  * WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
  *
- * Returns 0 with the exit in the shared page, or -1 with errno:
- *
- *   EINTR       a signal is pending; the guest may have run
+ *   EINTR       a signal is pending; the guest may have run. What the call took
+ *               from the page is done, and it can be made again as it is
  *   EBUSY       the vCPU is running, or another hypervisor holds the hardware,
  *               or @inject is an interrupt and an earlier one still waits, or
  *               an exception while another event is in delivery
- *   EINVAL      @field was refused; or @complete has nothing to complete
- *   EDQUOT      the user has as many VMs or vCPUs as the driver's parameters
- *               allow
- *   ENOENT      no such vCPU
- *   EOPNOTSUPP  an unknown flag or group; @field says where
+ *   EINVAL      @field was refused; @complete: also where nothing is to be done
+ *   EOPNOTSUPP  @field has something unknown
  *
- * Until EINTR is returned, what the call took from the page is done: @dirty,
- * @complete and @inject are cleared, and the call can be made again as it is.
- *
- * WISP_KICK: ioctl(vm, WISP_KICK, index): end the run
- *
- * From any thread. The run that is on, or else the next one, ends with
- * WISP_EXIT_KICKED. Returns 0, or -1 with errno ENOENT.
+ * WISP_KICK: ioctl(vm, WISP_KICK, index): from any thread: the run that is on,
+ * or else the next one, ends with WISP_EXIT_KICKED
  */
 
 #endif /* _UAPI_LINUX_WISP_H */
