@@ -2,11 +2,13 @@
 #include "console.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -174,6 +176,23 @@ static void *reader(void *opaque)
 	}
 }
 
+/*
+ * A terminal or pipe that has room for a byte may not have it for the next: a
+ * write that waits there could not be ended. The descriptor that is ours to be
+ * made non-blocking is another one, since others share standard output.
+ */
+static int open_output(void)
+{
+	struct stat stat;
+	int fd = -1;
+
+	if (!fstat(STDOUT_FILENO, &stat) &&
+	    (S_ISCHR(stat.st_mode) || S_ISFIFO(stat.st_mode)))
+		fd = open("/proc/self/fd/1",
+			  O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 ? dup(STDOUT_FILENO) : fd;
+}
+
 int console_start(struct console *console, const sigset_t *signals,
 		  void (*wake)(void *opaque), void *opaque)
 {
@@ -184,7 +203,9 @@ int console_start(struct console *console, const sigset_t *signals,
 	console->opaque = opaque;
 	console->stop_fd = eventfd(0, EFD_CLOEXEC);
 	console->signal_fd = signalfd(-1, signals, SFD_CLOEXEC);
-	if (console->stop_fd < 0 || console->signal_fd < 0)
+	console->output_fd = open_output();
+	if (console->stop_fd < 0 || console->signal_fd < 0 ||
+	    console->output_fd < 0)
 		return -errno;
 	pthread_mutex_init(&console->lock, NULL);
 	console->is_terminal = isatty(STDIN_FILENO);
@@ -205,6 +226,7 @@ void console_stop(struct console *console)
 	pthread_mutex_destroy(&console->lock);
 	close(console->stop_fd);
 	close(console->signal_fd);
+	close(console->output_fd);
 }
 
 size_t console_read(struct console *console, uint8_t *data, size_t size)
@@ -227,7 +249,7 @@ size_t console_read(struct console *console, uint8_t *data, size_t size)
  */
 static bool wait_writable(const struct console *console)
 {
-	struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	struct pollfd fd = { .fd = console->output_fd, .events = POLLOUT };
 
 	while (!console_quit(console))
 		if (poll(&fd, 1, 100) > 0)
@@ -242,7 +264,7 @@ void console_flush(struct console *console)
 
 	console->output_count = 0;
 	while (left && !console->is_broken && wait_writable(console)) {
-		ssize_t n = write(STDOUT_FILENO, from, left);
+		ssize_t n = write(console->output_fd, from, left);
 
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			console->is_broken = true;

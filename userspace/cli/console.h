@@ -21,6 +21,7 @@ struct console {
 	void *opaque;
 	int signal_fd;
 	int stop_fd;
+	int output_fd;
 	bool is_terminal;
 	pthread_t thread;
 
