@@ -61,7 +61,9 @@ static enum wisp_debug_trap trap_of_vmm(struct wisp_vcpu *vcpu)
 	memset(exit, 0, sizeof(*exit));
 	exit->reason = WISP_EXIT_DEBUG;
 	exit->debug.vector = X86_TRAP_DB;
-	exit->debug.dr6 = vcpu->new_dr6;
+	/* Without breakpoints DR0-3 are nobody's: what matches says nothing. */
+	exit->debug.dr6 = vcpu->breakpoints_live ? vcpu->new_dr6 :
+						   vcpu->new_dr6 & ~DR_TRAP_BITS;
 	return WISP_DEBUG_VMM;
 }
 
