@@ -9,6 +9,7 @@
 #include <linux/list.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uio.h>
@@ -236,12 +237,11 @@ static int store_protection(struct wisp_vm *vm, u64 gpa, u64 size, u32 prot)
  * @ranges: checked
  * @count: of them
  *
- * May sleep. Returns 0 or -ENOMEM.
+ * May sleep. Returns 0, -EINTR (by a signal that kills) or -ENOMEM.
  */
 int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 		    u32 count)
 {
-	bool found = false;
 	int ret = 0;
 	u32 i;
 
@@ -249,12 +249,14 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	for (i = 0; i < count && !ret; i++) {
 		ret = store_protection(vm, ranges[i].gpa, ranges[i].range_size,
 				       ranges[i].prot);
-		found |= wisp_slat_unmap(&vm->slat, ranges[i].gpa,
-					 ranges[i].range_size, NULL);
+		wisp_slat_unmap(&vm->slat, ranges[i].gpa, ranges[i].range_size,
+				NULL);
+		if (!ret && fatal_signal_pending(current))
+			ret = -EINTR;
 		cond_resched();
 	}
-	if (found)
-		revoke(vm);
+	/* Even if nothing was mapped: whoever unmapped it may still be at it. */
+	revoke(vm);
 	return ret;
 }
 

@@ -258,7 +258,8 @@ struct wisp_protect_range {
  * A page may be accessed as both its slot and its protection allow; an access
  * against the latter exits with WISP_MEMORY_PROTECTED. A protection belongs to
  * the addresses: it stays when a slot comes or goes, until all of READ, WRITE
- * and EXEC takes it away. ENOMEM: ranges may have been protected already.
+ * and EXEC takes it away. EINTR (a signal that kills), ENOMEM: ranges may have
+ * been protected already.
  */
 struct wisp_protect {
 	__u32 size;
