@@ -578,6 +578,9 @@ static long query(struct file *file, void *data)
 
 	if (arg->reserved)
 		return -EINVAL;
+	if (copy_to_user(u64_to_user_ptr(arg->cpuid), cpuid->entries,
+			 room * sizeof(*cpuid->entries)))
+		return -EFAULT;
 	*arg = (struct wisp_query){
 		.size = arg->size,
 		.abi_version = WISP_ABI_VERSION,
@@ -595,9 +598,6 @@ static long query(struct file *file, void *data)
 		.cpuid_count = cpuid->count,
 		.cpuid = arg->cpuid,
 	};
-	if (copy_to_user(u64_to_user_ptr(arg->cpuid), cpuid->entries,
-			 room * sizeof(*cpuid->entries)))
-		return -EFAULT;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include <linux/maple_tree.h>
 #include <linux/mutex.h>
+#include <linux/nospec.h>
 #include <linux/rwsem.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
@@ -84,7 +85,10 @@ void wisp_slot_free(struct wisp_slot *slot);
 
 static inline struct wisp_vcpu *wisp_vm_find_vcpu(struct wisp_vm *vm, u64 index)
 {
-	return index < WISP_MAX_VCPUS ? xa_load(&vm->vcpus, index) : NULL;
+	/* The index is a user's: no guess of the CPU's may go past the end. */
+	return index < WISP_MAX_VCPUS ?
+		       xa_load(&vm->vcpus, array_index_nospec(index, WISP_MAX_VCPUS)) :
+		       NULL;
 }
 
 #endif

@@ -662,7 +662,10 @@ TEST_F(query, cpuid_table)
 
 	self->query.cpuid_count = count;
 	self->query.cpuid = 8;
+	self->query.abi_version = 77;
 	EXPECT_EQ(-EFAULT, raw(self->sys, WISP_QUERY, &self->query));
+	EXPECT_EQ(77U, self->query.abi_version)
+		TH_LOG("a call that fails changes nothing");
 	free(table);
 	free(part);
 }
