@@ -15,8 +15,8 @@
  *
  * Every struct that an ioctl takes starts with its size and with flags; what is
  * "zero" must be. Addresses, offsets and sizes of memory that a call takes are
- * multiples of WISP_PAGE_SIZE. vCPUs may be running; when the call returns all of
- * them obey. It returns 0 or the new fd. A call that fails returns -1, changes
+ * multiples of WISP_PAGE_SIZE. vCPUs may be running; when the call returns they
+ * all obey. It returns 0 or the new fd. A call that fails returns -1, changes
  * nothing but what is written "even on error", and errno is:
  *
  *   E2BIG       the struct is longer than this driver knows, and the rest is
@@ -320,9 +320,9 @@ struct wisp_msr_range {
  * @reserved: zero
  * @ranges: pointer to struct wisp_msr_range[@count], ascending, disjoint
  *
- * It decides about MSRs that the driver does not keep: those of struct
- * wisp_msrs, EFER, FS_BASE, GS_BASE. An MSR in no range raises #GP. EBUSY: the VM
- * has vCPUs.
+ * It decides about MSRs that the driver does not keep: it keeps those of struct
+ * wisp_msrs, EFER, FS_BASE, GS_BASE. An MSR in no range raises #GP. EBUSY: the
+ * VM has vCPUs.
  */
 struct wisp_set_msr_policy {
 	__u32 size;
@@ -338,8 +338,8 @@ struct wisp_set_msr_policy {
  * @flags: zero
  * @vcpu: its index, below max_vcpus; also its initial APIC id
  * @reserved: zero
- * @page_offset: out: where mmap() of the vm fd, WISP_PAGE_SIZE and MAP_SHARED,
- *	finds the vCPU's struct wisp_vcpu_page
+ * @page_offset: out, even on error: where mmap() of the vm fd, WISP_PAGE_SIZE
+ *	and MAP_SHARED, finds the vCPU's struct wisp_vcpu_page
  *
  * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
  * EEXIST: there is one with this index.
@@ -636,7 +636,7 @@ struct wisp_breakpoints {
  * @complete: in: 1: go on behind the instruction that ended the last run (PORT
  *	without STRING, MSR, HLT, HYPERCALL), after @dirty; then set to 0
  * @field: out: WISP_FIELD() of what RUN or EXIT_ENTRY_FAILED refused; else 0
- * @budget_ns: in: guest run time of this call until WISP_EXIT_BUDGET; 0: no limit
+ * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit
  * @reply: in: for @complete: what IN or RDMSR reads
  * @inject: in: an event for the guest; its type is then set to NONE
  * @reserved: zero
@@ -706,9 +706,9 @@ struct wisp_stats {
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
  *               from the page is done, and it can be made again as it is
- *   EBUSY       the vCPU is running, or another hypervisor holds the hardware,
- *               or @inject is an interrupt and an earlier one still waits, or
- *               an exception while another event is in delivery
+ *   EBUSY       the vCPU is running, or @inject is an interrupt and an earlier
+ *               one still waits, or an exception while another event is in
+ *               delivery; as EINTR: another hypervisor holds the hardware
  *   EINVAL      @field was refused; @complete: also where nothing is to be done
  *   EOPNOTSUPP  @field has something unknown
  *
