@@ -38,7 +38,7 @@ MODULES, MEMORY_MAP, LOADS, CMDLINE = 0x100, 0x200, 0x300, 0x400
 CONFIG = """\
 config_interface: textconfig
 display_library: term
-cpu: model={model}, count={smp}, ips={ips}, reset_on_triple_fault=0
+cpu: model={model}, count={smp}, quantum=32, ips={ips}, reset_on_triple_fault=0
 memory: guest={mem}, host={mem}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
@@ -50,7 +50,7 @@ ata0: enabled=0
 ata1: enabled=0
 sound: driver=dummy
 speaker: enabled=0
-clock: sync=none, time0=utc
+clock: sync=none, time0=1700000000
 com1: enabled=1, mode=file, dev=console.log
 com2: enabled=1, mode=term, dev=terminal
 log: bochs.log
