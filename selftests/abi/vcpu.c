@@ -9,8 +9,11 @@
 #define CODE	0x1000
 #define COUNTER	0x2000
 
-/* 16-bit: for (;;) (*(u32 *)COUNTER)++ */
-static const __u8 spin[] = { 0x66, 0xff, 0x06, 0x00, 0x20, 0xeb, 0xf9 };
+/*
+ * 16-bit: STI; for (;;) (*(u32 *)COUNTER)++. With IF clear Bochs' SVM would keep
+ * the host's interrupts, and so the kick, back.
+ */
+static const __u8 spin[] = { 0xfb, 0x66, 0xff, 0x06, 0x00, 0x20, 0xeb, 0xf9 };
 /* hlt; hlt; jmp to the first */
 static const __u8 halt[] = { 0xf4, 0xf4, 0xeb, 0xfc };
 

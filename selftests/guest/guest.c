@@ -157,6 +157,9 @@ void guest_load_at(struct guest *g, int vcpu, enum guest_mode mode,
 						     0xffffffff,
 						     SEG_DATA32 | SEG_DPL3));
 	}
+	/* Or the budget and a kick would not end a loop. */
+	if (guest_on_bochs_svm())
+		s->general.rflags |= RFLAGS_IF;
 	page->dirty = STATE_ALL;
 	page->want = STATE_ALL;
 }
@@ -242,6 +245,32 @@ bool guest_on_tcg(void)
 
 	__cpuid(0x40000000, eax, name[0], name[1], name[2]);
 	return !memcmp(name, "TCGTCGTCGTCG", sizeof(name));
+}
+
+static bool bios_is_bochs(void)
+{
+	static const char bochs[] = "The Bochs Project";
+	FILE *f = fopen("/sys/class/dmi/id/bios_vendor", "r");
+	char vendor[sizeof(bochs)] = "";
+	bool found;
+
+	if (!f)
+		return false;
+	found = fgets(vendor, sizeof(vendor), f) && !strcmp(vendor, bochs);
+	fclose(f);
+	return found;
+}
+
+bool guest_on_bochs_svm(void)
+{
+	static int known = -1;
+	__u32 eax, ebx, ecx, edx;
+
+	if (known < 0) {
+		__cpuid(0, eax, ebx, ecx, edx);
+		known = ebx == signature_AMD_ebx && bios_is_bochs();
+	}
+	return known;
 }
 
 const char *guest_exit_name(int reason)

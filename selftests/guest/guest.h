@@ -159,5 +159,13 @@ const char *guest_exit_name(int reason);
  */
 bool guest_on_tcg(void);
 
+/*
+ * Whether it is Bochs with SVM, some of whose bugs take the host down: where IF
+ * was clear at VMRUN the host's interrupts wait until the guest sets it; an exit
+ * with TF set is a trap in the host; triple faults are not intercepted; MOV to
+ * CR0 may clear PE in long mode. More are in Documentation/testing.rst.
+ */
+bool guest_on_bochs_svm(void);
+
 #endif
 #endif
