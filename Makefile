@@ -6,6 +6,7 @@
 BUILD := $(CURDIR)/build
 PREFIX := /usr/local
 LAB := svm
+LAB_CHOSEN := $(filter command line,$(origin LAB))
 export BUILD LAB
 
 # Kernels built or fetched for the tests; a folder that outlives BUILD saves time.
@@ -52,8 +53,8 @@ help:
 	@echo 'selftests   test programs'
 	@echo 'install     all of "all"; DESTDIR, PREFIX'
 	@echo 'deb         build/wisp.deb: all of it, the module to be built by dkms'
-	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=host: on this machine'
-	@echo 'check       all tests; CHECKS="static lab ...": some of them'
+	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=vmx: VMX; LAB=host: here'
+	@echo 'check       all tests; CHECKS="static lab ...": some; LAB=vmx: one lab'
 	@echo 'check-debug the suites, and faults injected, on a debug kernel'
 	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
@@ -135,7 +136,7 @@ shell: lab
 # Headers may only just have been installed: hence the second make.
 demo:
 	@echo 'demo: [1/4] packages'
-	@selftests/lab/packages demo
+	@selftests/lab/packages demo $(LAB)
 	@echo 'demo: [2/4] build'
 	+@$(MAKE) --no-print-directory -s $(if $(filter host,$(LAB)),all,lab)
 	@selftests/lab/demo --lab $(LAB)
@@ -148,7 +149,7 @@ bench: lab
 
 check:
 	@selftests/lab/packages check
-	+@selftests/check $(CHECKS)
+	+@selftests/check $(or $(CHECKS),$(if $(LAB_CHOSEN),build $(LAB)))
 
 check-debug:
 	@selftests/lab/packages check-debug

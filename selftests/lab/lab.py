@@ -306,6 +306,10 @@ LABS = {"svm": qemu_svm, "debug": qemu_svm, "bochs-svm": bochs_svm,
         "vmx": bochs_vmx}
 
 
+def in_bochs(name):
+    return LABS[name] in (bochs_svm, bochs_vmx)
+
+
 # ---- one boot ---------------------------------------------------------------
 
 class Boot:
@@ -327,7 +331,7 @@ class Boot:
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
-        self.smp = smp or (2 if LABS[lab] is qemu_svm else 1)
+        self.smp = smp or (1 if in_bochs(lab) else 2)
         self.cpu, self.timeout, self.interactive = cpu, timeout, interactive
         self.commands, self.red = list(commands), []
         self.kernel = debug_kernel() if lab == "debug" else find_kernel(kernel)
