@@ -7,6 +7,7 @@
 #ifndef WISP_BACKEND_H
 #define WISP_BACKEND_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 
 #include "slat.h"
@@ -36,7 +37,7 @@ enum wisp_internal_exit {
 	WISP_EXIT_UNDEFINED,
 	/* An instruction that guests may not execute at all: #GP(0). */
 	WISP_EXIT_DENIED,
-	/* The guest's IRET, where set_nmi_window() asked for it. */
+	/* The guest's IRET, where iret_window asked for it. */
 	WISP_EXIT_IRET,
 	/* Done by the backend: enter again. */
 	WISP_EXIT_AGAIN,
@@ -73,19 +74,14 @@ enum wisp_internal_exit {
  * @get_state: write the backend's members of the groups SEGMENTS, CONTROL and
  *	MSRS. The vCPU's lock; any context.
  * @set_state: take them. The core has checked them. The vCPU's lock.
- * @read_cr4: the guest's CR4. The vCPU's lock.
- * @protected_mode: the guest's CR0.PE. The vCPU's lock.
  *
  * @inject: deliver this event at the next entry. The window.
- * @set_intr_window: whether to exit as soon as an interrupt could be delivered
- *	(WISP_EXIT_INTR_WINDOW). The window.
- * @set_nmi_window: whether to exit at the guest's next IRET. The window.
- * @set_trap_int3: whether INT3 exits, as an exception. The vCPU's lock.
  *
  * @window_enter: save what of the host an entry overwrites and wisp_host_enter()
  *	does not know. Interrupts off.
- * @window_leave: bring it back. Interrupts off.
- * @run: enter the guest once and decode why it came back: every field of
+ * @window_leave: bring it back. Interrupts off. NULL where exits do.
+ * @run: enter the guest once, with the windows and traps that the vCPU has as
+ *	wanted, and decode why it came back: every field of
  *	vcpu->exit, vcpu->general, debug.dr6 and dr7, events.injected (what was
  *	in delivery) and events.interrupt_shadow. The window.
  */
@@ -107,17 +103,12 @@ struct wisp_backend {
 	int (*vcpu_init)(struct wisp_vcpu *vcpu);
 	void (*vcpu_exit)(struct wisp_vcpu *vcpu);
 
-	bool (*protected_mode)(struct wisp_vcpu *vcpu);
 	void (*get_state)(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_registers *regs);
 	void (*set_state)(struct wisp_vcpu *vcpu, u32 groups,
 			  const struct wisp_registers *regs);
-	u64 (*read_cr4)(struct wisp_vcpu *vcpu);
 
 	void (*inject)(struct wisp_vcpu *vcpu, const struct wisp_event *event);
-	void (*set_intr_window)(struct wisp_vcpu *vcpu, bool on);
-	void (*set_nmi_window)(struct wisp_vcpu *vcpu, bool on);
-	void (*set_trap_int3)(struct wisp_vcpu *vcpu, bool on);
 
 	void (*window_enter)(struct wisp_vcpu *vcpu);
 	void (*window_leave)(struct wisp_vcpu *vcpu);
@@ -128,5 +119,44 @@ extern struct wisp_backend svm_backend;
 
 /* The one in use. Constant after init. */
 extern struct wisp_backend *wisp_backend;
+
+/* What both vendors' exits come down to: for their decoders, with exit zeroed. */
+
+static inline void wisp_exit_port(struct wisp_vcpu *vcpu, u16 port, u8 size,
+				  u32 flags)
+{
+	struct wisp_exit *exit = &vcpu->exit;
+
+	exit->reason = WISP_EXIT_PORT;
+	exit->port.port = port;
+	exit->port.size = size;
+	exit->port.flags = flags;
+	if (!(flags & (WISP_PORT_IN | WISP_PORT_STRING)))
+		exit->port.data = vcpu->general.rax &
+				  GENMASK_ULL(size * 8 - 1, 0);
+}
+
+static inline void wisp_exit_msr(struct wisp_vcpu *vcpu, bool write)
+{
+	struct wisp_exit *exit = &vcpu->exit;
+
+	exit->reason = WISP_EXIT_MSR;
+	exit->msr.index = vcpu->general.rcx;
+	exit->msr.write = write;
+	if (write)
+		exit->msr.data = (u32)vcpu->general.rax |
+				 vcpu->general.rdx << 32;
+}
+
+static inline void wisp_exit_exception(struct wisp_vcpu *vcpu, u8 vector,
+				       bool has_error_code, u32 error_code)
+{
+	struct wisp_exit *exit = &vcpu->exit;
+
+	exit->reason = WISP_EXIT_EXCEPTION;
+	exit->raw[0] = vector;
+	exit->raw[1] = has_error_code;
+	exit->raw[2] = has_error_code ? error_code : 0;
+}
 
 #endif

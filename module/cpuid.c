@@ -274,14 +274,14 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 
 	switch (leaf) {
 	case 1:
-		cr4 = wisp_backend->read_cr4(vcpu);
+		cr4 = wisp_vcpu_get_control(vcpu)->cr4;
 		entry->ebx |= vcpu->index << 24;
 		entry->ecx &= ~BIT(27);
 		if (cr4 & X86_CR4_OSXSAVE)
 			entry->ecx |= BIT(27);
 		break;
 	case 7:
-		cr4 = wisp_backend->read_cr4(vcpu);
+		cr4 = wisp_vcpu_get_control(vcpu)->cr4;
 		if (subleaf)
 			break;
 		entry->ecx &= ~BIT(4);

@@ -24,12 +24,7 @@
 
 void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags)
 {
-	bool trap = flags & WISP_RUN_TRAP_INT3;
-
-	if (trap != vcpu->trap_int3) {
-		wisp_backend->set_trap_int3(vcpu, trap);
-		vcpu->trap_int3 = trap;
-	}
+	vcpu->trap_int3 = flags & WISP_RUN_TRAP_INT3;
 	vcpu->breakpoints_live = flags & WISP_RUN_BREAKPOINTS;
 	if (flags & WISP_RUN_STEP)
 		wisp_debug_step(vcpu, WISP_STEP_VMM);
@@ -131,7 +126,7 @@ void wisp_debug_end(struct wisp_vcpu *vcpu)
 	if (vcpu->step == WISP_STEP_IRET) {
 		/* The IRET is still to come. */
 		vcpu->events.nmi_blocked = true;
-		wisp_backend->set_nmi_window(vcpu, true);
+		vcpu->iret_window = true;
 	}
 	if (vcpu->step)
 		end_step(vcpu);

@@ -9,12 +9,74 @@
  */
 #include "event.h"
 
+#include <linux/bits.h>
+#include <linux/string.h>
+
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
 #include "backend.h"
 #include "debug.h"
 #include "trace.h"
+
+/* EVENTINJ and EXITINTINFO, VM-entry information and IDT-vectoring information. */
+#define INFO_TYPE	GENMASK(10, 8)
+#define INFO_INTERRUPT	(0 << 8)
+#define INFO_NMI	(2 << 8)
+#define INFO_EXCEPTION	(3 << 8)
+#define INFO_ERROR_CODE	BIT(11)
+#define INFO_VALID	BIT(31)
+
+/* In the words that both vendors have for it. */
+u32 wisp_event_encode(const struct wisp_event *event)
+{
+	u32 info = event->vector | INFO_VALID;
+
+	if (event->type == WISP_EVENT_NMI)
+		info |= INFO_NMI;
+	else if (event->type == WISP_EVENT_EXCEPTION)
+		info |= INFO_EXCEPTION;
+	return event->has_error_code ? info | INFO_ERROR_CODE : info;
+}
+
+/**
+ * wisp_event_delivered() - what was in delivery when the exit came, and is not
+ * @vcpu: in its window, after an exit
+ * @info: the hardware's words
+ * @error_code: where @info says that there is one
+ *
+ * It goes on at the next entry. INT3, INTO and INT n are executed again instead,
+ * unless the exception was injected.
+ */
+void wisp_event_delivered(struct wisp_vcpu *vcpu, u32 info, u32 error_code)
+{
+	struct wisp_event *event = &vcpu->events.injected;
+	bool injected = event->type == WISP_EVENT_EXCEPTION;
+	u8 vector = info;
+
+	memset(event, 0, sizeof(*event));
+	if (likely(!(info & INFO_VALID)))
+		return;
+	switch (info & INFO_TYPE) {
+	case INFO_INTERRUPT:
+		event->type = WISP_EVENT_INTERRUPT;
+		break;
+	case INFO_NMI:
+		event->type = WISP_EVENT_NMI;
+		break;
+	case INFO_EXCEPTION:
+		if (!injected &&
+		    (vector == X86_TRAP_BP || vector == X86_TRAP_OF))
+			return;
+		event->type = WISP_EVENT_EXCEPTION;
+		event->has_error_code = !!(info & INFO_ERROR_CODE);
+		event->error_code = event->has_error_code ? error_code : 0;
+		break;
+	default:
+		return;
+	}
+	event->vector = vector;
+}
 
 /* Whether an event of this type has to wait for an earlier one. */
 bool wisp_event_waiting(const struct wisp_events *events, u8 type)
@@ -76,7 +138,7 @@ void wisp_event_raise(struct wisp_vcpu *vcpu, u8 vector)
 /* The guest gets an exception that has an error code, except in real mode. */
 void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code)
 {
-	bool protected_mode = wisp_backend->protected_mode(vcpu);
+	bool protected_mode = wisp_vcpu_get_control(vcpu)->cr0 & X86_CR0_PE;
 
 	raise(vcpu, &(struct wisp_event){
 		.type = WISP_EVENT_EXCEPTION,
@@ -92,7 +154,7 @@ void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code)
  */
 void wisp_event_iret(struct wisp_vcpu *vcpu)
 {
-	wisp_backend->set_nmi_window(vcpu, false);
+	vcpu->iret_window = false;
 	vcpu->events.nmi_blocked = false;
 	if (vcpu->events.nmi_pending)
 		wisp_debug_step(vcpu, WISP_STEP_IRET);
@@ -134,7 +196,7 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 		};
 		events->nmi_pending = false;
 		events->nmi_blocked = true;
-		wisp_backend->set_nmi_window(vcpu, true);
+		vcpu->iret_window = true;
 	} else if (events->interrupt.type && interruptible(vcpu)) {
 		events->injected = events->interrupt;
 		events->interrupt.type = WISP_EVENT_NONE;
@@ -149,16 +211,12 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 void wisp_event_prepare(struct wisp_vcpu *vcpu)
 {
 	struct wisp_events *events = &vcpu->events;
-	bool wait;
 
 	if (events->interrupt.type || events->nmi_pending)
 		prepare_waiting(vcpu);
 
-	wait = events->interrupt.type || vcpu->run_flags & WISP_RUN_INTR_WINDOW;
-	if (wait != vcpu->intr_window) {
-		wisp_backend->set_intr_window(vcpu, wait);
-		vcpu->intr_window = wait;
-	}
+	vcpu->intr_window = events->interrupt.type ||
+			    vcpu->run_flags & WISP_RUN_INTR_WINDOW;
 	if (events->injected.type) {
 		trace_wisp_inject(vcpu, &events->injected);
 		wisp_backend->inject(vcpu, &events->injected);

@@ -18,4 +18,8 @@ void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code);
 void wisp_event_prepare(struct wisp_vcpu *vcpu);
 void wisp_event_iret(struct wisp_vcpu *vcpu);
 
+/* For backends, round each entry. */
+u32 wisp_event_encode(const struct wisp_event *event);
+void wisp_event_delivered(struct wisp_vcpu *vcpu, u32 info, u32 error_code);
+
 #endif

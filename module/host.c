@@ -16,6 +16,10 @@
 
 #include <asm/debugreg.h>
 #include <asm/fpu/types.h>
+#include <asm/mce.h>
+#include <asm/msr-index.h>
+#include <asm/perf_event.h>
+#include <asm/ptrace.h>
 #include <asm/special_insns.h>
 
 #include "compat.h"
@@ -183,6 +187,48 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 			wrmsrq(MSR_IA32_U_CET, host->u_cet);
 }
 
+/* What traces the host, and how it is stopped. */
+static const struct {
+	unsigned int feature;
+	u32 msr;
+	u64 enable;
+} tracing[WISP_TRACING] = {
+	{ X86_FEATURE_PERFMON_V2, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, ~0ULL },
+	{ X86_FEATURE_IBS, MSR_AMD64_IBSFETCHCTL, IBS_FETCH_ENABLE },
+	{ X86_FEATURE_IBS, MSR_AMD64_IBSOPCTL, IBS_OP_ENABLE },
+	{ X86_FEATURE_ARCH_PERFMON, MSR_CORE_PERF_GLOBAL_CTRL, ~0ULL },
+	{ X86_FEATURE_PEBS, MSR_IA32_PEBS_ENABLE, ~0ULL },
+	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, RTIT_CTL_TRACEEN },
+};
+
+/*
+ * The host's tracing does not reach into guests. First of all: on some CPUs
+ * VMXON ends Intel PT without telling anybody.
+ */
+void wisp_host_quiet(struct wisp_vcpu *vcpu)
+{
+	u64 *old = vcpu->host.tracing;
+	unsigned int i;
+
+	for (i = 0; i < WISP_TRACING; i++) {
+		old[i] = 0;
+		if (boot_cpu_has(tracing[i].feature))
+			rdmsrq(tracing[i].msr, old[i]);
+		if (old[i] & tracing[i].enable)
+			wrmsrq(tracing[i].msr, old[i] & ~tracing[i].enable);
+	}
+}
+
+void wisp_host_unquiet(struct wisp_vcpu *vcpu)
+{
+	const u64 *old = vcpu->host.tracing;
+	unsigned int i;
+
+	for (i = WISP_TRACING; i--;)
+		if (old[i] & tracing[i].enable)
+			wrmsrq(tracing[i].msr, old[i]);
+}
+
 static void load_debug(u64 dr0, u64 dr1, u64 dr2, u64 dr3)
 {
 	set_debugreg((unsigned long)dr0, 0);
@@ -322,4 +368,14 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 		wrpkru(host->pkru);
 	/* VMSCAPE: the VMM must not run on branches that its guest trained. */
 	wisp_ibpb_before_user();
+}
+
+/* It is the host's, also when it came while the guest ran. In the window. */
+void wisp_host_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
+
+	do_machine_check(&regs);
+#endif
 }

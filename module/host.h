@@ -15,6 +15,8 @@ struct wisp_fpu {
 	void *xsave;	/* standard format, 64-byte aligned, wisp_host_xsave_size */
 };
 
+#define WISP_TRACING	6
+
 /* Host values, read at the window's start, never kept longer. */
 struct wisp_host {
 	u64 xcr0;
@@ -24,6 +26,7 @@ struct wisp_host {
 	u64 u_cet;
 	unsigned long dr[4];	/* where the host has breakpoints */
 	unsigned long dr7;
+	u64 tracing[WISP_TRACING];
 };
 
 extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */
@@ -38,11 +41,14 @@ void wisp_fpu_get(const struct wisp_fpu *fpu, void *image);
 void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
 		  const struct wisp_xsave_head *head);
 
+void wisp_host_quiet(struct wisp_vcpu *vcpu);
+void wisp_host_unquiet(struct wisp_vcpu *vcpu);
 void wisp_host_enter(struct wisp_vcpu *vcpu);
 void wisp_host_leave(struct wisp_vcpu *vcpu);
 void wisp_host_give_debug(struct wisp_vcpu *vcpu);
 void wisp_host_take_debug(struct wisp_vcpu *vcpu);
 void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0);
 u64 wisp_host_sync_xcr0(struct wisp_vcpu *vcpu);
+void wisp_host_machine_check(void);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <linux/cleanup.h>
 #include <linux/cpuhotplug.h>
+#include <linux/gfp.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/reboot.h>
@@ -21,7 +22,16 @@
 #include "ledger.h"
 
 /* Touched by its own CPU only, with interrupts off. */
-static DEFINE_PER_CPU(bool, hw_on);
+struct hw_cpu {
+	void *page;		/* constant after init */
+	bool on;
+
+	/* Whose translations are in the tag that guests of this CPU have. */
+	u64 vcpu_id;
+	u64 generation;
+};
+
+static DEFINE_PER_CPU(struct hw_cpu, hw_cpus);
 
 static DEFINE_MUTEX(hw_lock);
 
@@ -35,8 +45,8 @@ static enum cpuhp_state hw_cpuhp_state;
 
 static void disable_cpu(void *unused)
 {
-	if (this_cpu_read(hw_on)) {
-		this_cpu_write(hw_on, false);
+	if (this_cpu_read(hw_cpus.on)) {
+		this_cpu_write(hw_cpus.on, false);
 		wisp_backend->cpu_disable();
 	}
 }
@@ -50,8 +60,7 @@ static int enable_cpu(void)
 	ret = wisp_backend->cpu_enable();
 	if (ret)
 		return ret;
-	this_cpu_write(hw_on, true);
-	wisp_ledger_enable();
+	this_cpu_write(hw_cpus.on, true);
 	return 0;
 }
 
@@ -63,7 +72,7 @@ static int enable_cpu(void)
 int wisp_hw_enter(void)
 {
 	lockdep_assert_irqs_disabled();
-	if (likely(this_cpu_read(hw_on)))
+	if (likely(this_cpu_read(hw_cpus.on)))
 		return 0;
 	return enable_cpu();
 }
@@ -80,7 +89,47 @@ void wisp_hw_leave(void)
 
 void wisp_hw_lost(void)
 {
-	this_cpu_write(hw_on, false);
+	this_cpu_write(hw_cpus.on, false);
+}
+
+/* Others may have used the tag of this CPU's guests. Interrupts off. */
+void wisp_hw_forget(void)
+{
+	this_cpu_write(hw_cpus.vcpu_id, 0);
+	wisp_ledger_enable();
+}
+
+static enum wisp_flush_reason flush_reason(const struct hw_cpu *cpu,
+					   const struct wisp_vcpu *vcpu)
+{
+	if (!cpu->vcpu_id)
+		return WISP_FLUSH_ENABLE;
+	if (cpu->vcpu_id != vcpu->id)
+		return WISP_FLUSH_VCPU;
+	if (cpu->generation != vcpu->slat_generation)
+		return WISP_FLUSH_GENERATION;
+	return vcpu->tlb_stale ? WISP_FLUSH_STATE : WISP_FLUSH_NOT;
+}
+
+/**
+ * wisp_hw_flush() - must this entry flush the guest's translations
+ * @vcpu: about to be entered, in its window
+ *
+ * One tag (ASID, VPID) serves each CPU. It is flushed at the first entry after
+ * another vCPU used it, a mapping was revoked, the vCPU's control registers were
+ * set from outside, or the hardware was off. True: the caller flushes.
+ */
+bool wisp_hw_flush(struct wisp_vcpu *vcpu)
+{
+	struct hw_cpu *cpu = this_cpu_ptr(&hw_cpus);
+	enum wisp_flush_reason reason = flush_reason(cpu, vcpu);
+
+	if (likely(reason == WISP_FLUSH_NOT))
+		return false;
+	cpu->vcpu_id = vcpu->id;
+	cpu->generation = vcpu->slat_generation;
+	vcpu->tlb_stale = false;
+	return wisp_ledger_flush(vcpu, reason);
 }
 
 /**
@@ -138,7 +187,36 @@ static struct notifier_block hw_reboot_block = {
 	.notifier_call = hw_reboot,
 };
 
-int wisp_hw_init(void)
+void *wisp_hw_page(void)
+{
+	return this_cpu_read(hw_cpus.page);
+}
+
+static void free_pages_of_cpus(void)
+{
+	int i;
+
+	for_each_possible_cpu(i) {
+		free_pages((unsigned long)per_cpu(hw_cpus, i).page, 1);
+		per_cpu(hw_cpus, i).page = NULL;
+	}
+}
+
+static int alloc_pages_of_cpus(void)
+{
+	void *page;
+	int i;
+
+	for_each_possible_cpu(i) {
+		page = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
+		if (!page)
+			return -ENOMEM;
+		per_cpu(hw_cpus, i).page = page;
+	}
+	return 0;
+}
+
+static int register_all(void)
 {
 	int ret;
 
@@ -156,9 +234,21 @@ int wisp_hw_init(void)
 	return 0;
 }
 
+int wisp_hw_init(void)
+{
+	int ret = alloc_pages_of_cpus();
+
+	if (!ret)
+		ret = register_all();
+	if (ret)
+		free_pages_of_cpus();
+	return ret;
+}
+
 void wisp_hw_exit(void)
 {
 	unregister_syscore(&hw_syscore);
 	unregister_reboot_notifier(&hw_reboot_block);
 	cpuhp_remove_state_nocalls(hw_cpuhp_state);
+	free_pages_of_cpus();
 }

@@ -5,6 +5,10 @@
 #ifndef WISP_HW_H
 #define WISP_HW_H
 
+#include <linux/types.h>
+
+struct wisp_vcpu;
+
 int wisp_hw_init(void);
 void wisp_hw_exit(void);
 
@@ -18,5 +22,12 @@ void wisp_hw_leave(void);
 
 /* In a window: the hardware turned out to be off. */
 void wisp_hw_lost(void);
+
+/* Two pages of this CPU's, zeroed when the driver was loaded. For backends. */
+void *wisp_hw_page(void);
+
+/* Translations of guests: see hw.c. For backends, with interrupts off. */
+void wisp_hw_forget(void);
+bool wisp_hw_flush(struct wisp_vcpu *vcpu);
 
 #endif

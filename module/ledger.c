@@ -17,6 +17,7 @@ struct wisp_ledger {
 
 	/* What the entry that goes on must be able to show. */
 	u64 expected;
+	bool stale;
 };
 
 /* A backend uses one tag per CPU. Touched with interrupts off, by its CPU. */
@@ -35,6 +36,7 @@ void wisp_ledger_expect(struct wisp_vcpu *vcpu)
 {
 	this_cpu_write(ledger.expected,
 		       atomic64_read(&vcpu->vm->slat.generation));
+	this_cpu_write(ledger.stale, vcpu->tlb_stale);
 }
 
 bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason)
@@ -43,6 +45,7 @@ bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason)
 		return false;
 	this_cpu_write(ledger.vcpu_id, vcpu->id);
 	this_cpu_write(ledger.generation, vcpu->slat_generation);
+	this_cpu_write(ledger.stale, false);
 	return true;
 }
 
@@ -56,4 +59,7 @@ void wisp_ledger_enter(struct wisp_vcpu *vcpu)
 	WARN_ONCE(here->generation < here->expected,
 		  "wisp: entered on translations of generation %llu, now %llu\n",
 		  here->generation, here->expected);
+	WARN_ONCE(here->stale,
+		  "wisp: vCPU %llu entered on translations of older registers\n",
+		  vcpu->id);
 }

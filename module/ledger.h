@@ -21,6 +21,7 @@ enum wisp_flush_reason {
 	WISP_FLUSH_GENERATION = 1,	/* a mapping was revoked */
 	WISP_FLUSH_VCPU = 2,		/* the tag was another vCPU's */
 	WISP_FLUSH_ENABLE = 3,		/* the hardware was off in between */
+	WISP_FLUSH_STATE = 4,		/* control registers were set from outside */
 };
 
 #ifdef WISP_DEBUG

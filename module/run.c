@@ -288,6 +288,7 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 
 	kernel_fpu_begin_mask(0);
 	local_irq_disable();
+	wisp_host_quiet(vcpu);
 	ret = wisp_hw_enter();
 	if (!ret) {
 		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
@@ -300,11 +301,13 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 		*next = enter_guest(vcpu);
 
 		wisp_budget_leave(vcpu);
-		wisp_backend->window_leave(vcpu);
+		if (wisp_backend->window_leave)
+			wisp_backend->window_leave(vcpu);
 		wisp_host_leave(vcpu);
 		WRITE_ONCE(vcpu->running_cpu, -1);
 		wisp_hw_leave();
 	}
+	wisp_host_unquiet(vcpu);
 	local_irq_enable();
 	kernel_fpu_end();
 	return ret;
@@ -411,10 +414,9 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct run_request *reques
 	bool protected_mode;
 	u32 field;
 
-	if (request->dirty & WISP_STATE_CONTROL)
-		protected_mode = vcpu->scratch.control.cr0 & X86_CR0_PE;
-	else
-		protected_mode = wisp_backend->protected_mode(vcpu);
+	if (!(request->dirty & WISP_STATE_CONTROL))
+		wisp_vcpu_get_control(vcpu);
+	protected_mode = vcpu->scratch.control.cr0 & X86_CR0_PE;
 	if (request->dirty & WISP_STATE_EVENTS)
 		events = &vcpu->scratch.events;
 	field = wisp_state_check_event(&request->inject, WISP_FIELD(inject),

@@ -55,6 +55,13 @@ void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 		regs->events = vcpu->events;
 }
 
+/* In @vcpu's scratch, where they stay until it is used again. */
+const struct wisp_control *wisp_vcpu_get_control(struct wisp_vcpu *vcpu)
+{
+	wisp_vcpu_get_registers(vcpu, WISP_STATE_CONTROL, &vcpu->scratch);
+	return &vcpu->scratch.control;
+}
+
 static void set_tsc_aux(struct wisp_vcpu *vcpu, u64 value)
 {
 	vcpu->tsc_aux = value;
@@ -76,8 +83,10 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 		vcpu->general = regs->general;
 	if (groups & BACKEND_GROUPS)
 		wisp_backend->set_state(vcpu, groups, regs);
-	if (groups & WISP_STATE_CONTROL)
+	if (groups & WISP_STATE_CONTROL) {
 		vcpu->xcr0 = regs->control.xcr0;
+		vcpu->tlb_stale = true;
+	}
 	if (groups & WISP_STATE_DEBUG) {
 		vcpu->debug = regs->debug;
 		vcpu->debug.dr6 |= DR6_RESERVED;
@@ -89,7 +98,7 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 	}
 	if (groups & WISP_STATE_EVENTS) {
 		vcpu->events = regs->events;
-		wisp_backend->set_nmi_window(vcpu, vcpu->events.nmi_blocked);
+		vcpu->iret_window = vcpu->events.nmi_blocked;
 	}
 }
 
@@ -119,9 +128,11 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 {
 	struct wisp_registers *regs = &vcpu->scratch;
 	const struct xregs_state *image = (const void *)state->xsave;
-	u32 field;
+	u32 others = WISP_STATE_GENERAL | WISP_STATE_CONTROL, field;
 
-	wisp_vcpu_get_registers(vcpu, WISP_STATE_CHECKED & ~groups, regs);
+	if (groups & WISP_STATE_CONTROL)
+		others |= WISP_STATE_SEGMENTS;
+	wisp_vcpu_get_registers(vcpu, others & ~groups, regs);
 	if (groups & WISP_STATE_GENERAL)
 		regs->general = state->general;
 	if (groups & WISP_STATE_SEGMENTS)

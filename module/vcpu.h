@@ -69,7 +69,14 @@ struct wisp_vcpu {
 	bool vmm_has_dr;		/* or the VMM's breakpoints */
 	struct wisp_exit exit;
 	struct wisp_registers scratch;	/* of the groups being checked */
-	bool intr_window;		/* what the backend was told */
+
+	/* Owned by the holder of @lock: what is to exit. */
+	bool intr_window;		/* WISP_EXIT_INTR_WINDOW as soon as it can */
+	bool iret_window;		/* WISP_EXIT_IRET, unless run() sees itself */
+	bool trap_int3;			/* INT3, as an exception */
+
+	/* Owned by the holder of @lock. */
+	bool tlb_stale;			/* the next entry flushes */
 
 	/* Owned by the holder of @lock: the run. */
 	struct wisp_vcpu_stats stats;
@@ -77,7 +84,6 @@ struct wisp_vcpu {
 	enum wisp_step step;
 	bool step_tf;			/* RFLAGS.TF as the guest has it */
 	bool breakpoints_live;		/* and not the guest's DR0-3 and DR7 */
-	bool trap_int3;			/* what the backend was told */
 	bool dr6_kept;			/* @new_dr6 is valid */
 	u64 guest_dr6;			/* before the entry */
 	u64 new_dr6;
@@ -110,6 +116,7 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu);
 void wisp_vcpu_kick(struct wisp_vcpu *vcpu);
 void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 			     struct wisp_registers *regs);
+const struct wisp_control *wisp_vcpu_get_control(struct wisp_vcpu *vcpu);
 void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 			     const struct wisp_registers *regs);
 void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,

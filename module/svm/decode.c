@@ -3,11 +3,10 @@
  * After an exit: from the VMCB's words (APM Vol. 2, "SVM Intercept Exit Codes")
  * to neutral ones. Nothing is decided here.
  */
-#include <asm/mce.h>
-#include <asm/ptrace.h>
 #include <asm/trapnr.h>
 
 #include "../backend.h"
+#include "../event.h"
 #include "svm.h"
 
 /* EXITINFO1 of a nested page fault, besides the page-fault error code's. */
@@ -52,34 +51,11 @@ static u8 instruction_length(const struct vmcb_control_area *control, u64 rip)
 
 static void decode_port(struct wisp_vcpu *vcpu, u64 info)
 {
-	struct wisp_exit *exit = &vcpu->exit;
-
-	exit->reason = WISP_EXIT_PORT;
-	exit->port.port = info >> 16;
-	exit->port.size = (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT;
-	if (info & SVM_IOIO_TYPE_MASK)
-		exit->port.flags |= WISP_PORT_IN;
-	else
-		exit->port.data = vcpu->general.rax &
-				  GENMASK_ULL(exit->port.size * 8 - 1, 0);
-	if (info & SVM_IOIO_STR_MASK) {
-		exit->port.flags |= WISP_PORT_STRING;
-		exit->port.data = 0;
-	}
-	if (info & BIT(SVM_IOIO_REP_SHIFT))
-		exit->port.flags |= WISP_PORT_REP;
-}
-
-static void decode_msr(struct wisp_vcpu *vcpu, bool write)
-{
-	struct wisp_exit *exit = &vcpu->exit;
-
-	exit->reason = WISP_EXIT_MSR;
-	exit->msr.index = vcpu->general.rcx;
-	exit->msr.write = write;
-	if (write)
-		exit->msr.data = (u32)vcpu->general.rax |
-				 vcpu->general.rdx << 32;
+	wisp_exit_port(vcpu, info >> 16,
+		       (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT,
+		       (info & SVM_IOIO_TYPE_MASK ? WISP_PORT_IN : 0) |
+		       (info & SVM_IOIO_STR_MASK ? WISP_PORT_STRING : 0) |
+		       (info & BIT(SVM_IOIO_REP_SHIFT) ? WISP_PORT_REP : 0));
 }
 
 static void decode_hw(struct wisp_exit *exit, u32 reason,
@@ -130,62 +106,6 @@ static void decode_task_switch(struct wisp_exit *exit, u64 info1, u64 info2)
 	}
 }
 
-static void decode_exception(struct wisp_exit *exit, u8 vector, u64 error_code)
-{
-	exit->reason = WISP_EXIT_EXCEPTION;
-	exit->raw[0] = vector;
-	exit->raw[1] = vector == X86_TRAP_AC;
-	exit->raw[2] = error_code;
-}
-
-/* A machine check is the host's, also when it came while the guest ran. */
-static void handle_machine_check(void)
-{
-#ifdef CONFIG_X86_MCE
-	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
-
-	do_machine_check(&regs);
-#endif
-}
-
-/*
- * What was being delivered when the exit came, and is not. INT3, INTO and INT n
- * are executed again instead, unless the exception was injected.
- */
-static void decode_delivery(struct wisp_vcpu *vcpu,
-			    const struct vmcb_control_area *control)
-{
-	struct wisp_event *event = &vcpu->events.injected;
-	bool injected = event->type == WISP_EVENT_EXCEPTION;
-	u32 info = control->exit_int_info;
-	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
-
-	memset(event, 0, sizeof(*event));
-	if (likely(!(info & SVM_EXITINTINFO_VALID)))
-		return;
-	switch (info & SVM_EXITINTINFO_TYPE_MASK) {
-	case SVM_EXITINTINFO_TYPE_INTR:
-		event->type = WISP_EVENT_INTERRUPT;
-		break;
-	case SVM_EXITINTINFO_TYPE_NMI:
-		event->type = WISP_EVENT_NMI;
-		break;
-	case SVM_EXITINTINFO_TYPE_EXEPT:
-		if (!injected &&
-		    (vector == X86_TRAP_BP || vector == X86_TRAP_OF))
-			return;
-		event->type = WISP_EVENT_EXCEPTION;
-		if (info & SVM_EXITINTINFO_VALID_ERR) {
-			event->has_error_code = 1;
-			event->error_code = control->exit_int_info_err;
-		}
-		break;
-	default:
-		return;
-	}
-	event->vector = vector;
-}
-
 static void decode_code(struct svm_vcpu *svm)
 {
 	const struct vmcb_control_area *control = &svm->vmcb->control;
@@ -209,7 +129,7 @@ static void decode_code(struct svm_vcpu *svm)
 		exit->reason = WISP_EXIT_CPUID;
 		break;
 	case SVM_EXIT_MSR:
-		decode_msr(vcpu, control->exit_info_1);
+		wisp_exit_msr(vcpu, control->exit_info_1);
 		break;
 	case SVM_EXIT_HLT:
 		exit->reason = WISP_EXIT_HLT;
@@ -237,16 +157,18 @@ static void decode_code(struct svm_vcpu *svm)
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_DB:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_BP:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_AC:
-		decode_exception(exit, control->exit_code - SVM_EXIT_EXCP_BASE,
-				 control->exit_info_1);
+		wisp_exit_exception(vcpu, control->exit_code - SVM_EXIT_EXCP_BASE,
+				    control->exit_code ==
+					    SVM_EXIT_EXCP_BASE + X86_TRAP_AC,
+				    control->exit_info_1);
 		break;
 	case SVM_EXIT_ICEBP:
 		/* A trap: its #DB points behind it. DR6 stays as it is. */
 		vcpu->general.rip += exit->inst_len;
-		decode_exception(exit, X86_TRAP_DB, 0);
+		wisp_exit_exception(vcpu, X86_TRAP_DB, false, 0);
 		break;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
-		handle_machine_check();
+		wisp_host_machine_check();
 		exit->reason = WISP_EXIT_HOST;
 		break;
 	case SVM_EXIT_RDPMC:
@@ -291,7 +213,8 @@ void svm_decode(struct svm_vcpu *svm)
 		decode_hw(&vcpu->exit, WISP_EXIT_ENTRY_FAILED, control);
 		return;
 	}
-	decode_delivery(vcpu, control);
+	wisp_event_delivered(vcpu, control->exit_int_info,
+			     control->exit_int_info_err);
 	vcpu->exit.inst_len = instruction_length(control, vcpu->general.rip);
 	decode_code(svm);
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The SVM backend: AMD's hardware, its VMCB, one entry.
- *
- * One ASID serves each CPU. Its translations are flushed at the first entry
- * after another vCPU used it, a mapping was revoked, or SVM was off.
+ * The SVM backend: AMD's hardware, its VMCB, one entry. One ASID serves each
+ * CPU: see wisp_hw_flush().
  */
 #define pr_fmt(fmt) "wisp: " fmt
 
@@ -18,6 +16,8 @@
 
 #include "../backend.h"
 #include "../compat.h"
+#include "../event.h"
+#include "../hw.h"
 #include "../ledger.h"
 #include "svm.h"
 
@@ -26,73 +26,35 @@
 #define MSRPM_ORDER	1	/* 8 KiB */
 #define IOPM_ORDER	2	/* 12 KiB, rounded up */
 
-struct svm_cpu {
-	/* Constant after init: the CPU's own pages. */
-	u64 hsave_hpa;		/* VM_HSAVE_PA */
-	u64 host_hpa;		/* VMSAVE of the host */
-
-	/* Owned by the CPU, interrupts off: whose translations WISP_ASID has. */
-	u64 vcpu_id;
-	u64 generation;
-};
-
-static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
-
 /* Constant after init, the same for all VMs. */
 static void *msrpm;
 static void *iopm;
 
 /* ---- state --------------------------------------------------------------- */
 
-static u16 attributes_to_svm(u16 attributes)
-{
-	return (attributes & 0xff) | (attributes >> 4 & 0xf00);
-}
-
-static u16 attributes_from_svm(u16 attrib)
-{
-	return (attrib & 0xff) | (attrib & 0xf00) << 4;
-}
-
-static struct wisp_segment get_segment(const struct vmcb_seg *seg)
-{
-	return (struct wisp_segment){
-		.base = seg->base,
-		.limit = seg->limit,
-		.selector = seg->selector,
-		.attributes = attributes_from_svm(seg->attrib),
-	};
-}
-
-static struct vmcb_seg set_segment(const struct wisp_segment *segment)
-{
-	return (struct vmcb_seg){
-		.base = segment->base,
-		.limit = segment->limit,
-		.selector = segment->selector,
-		.attrib = attributes_to_svm(segment->attributes),
-	};
-}
-
-/* GDT and IDT have no selector; what the VMCB has there means nothing. */
-static struct wisp_segment get_table(const struct vmcb_seg *seg)
-{
-	return (struct wisp_segment){ .base = seg->base, .limit = seg->limit };
-}
+/* Of cs to idt in struct wisp_segments, in the VMCB. */
+static const u8 segment_index[] = { 1, 3, 0, 4, 5, 2, 9, 7, 6, 8 };
 
 static void get_segments(const struct vmcb_save_area *save,
 			 struct wisp_segments *segments)
 {
-	segments->cs = get_segment(&save->cs);
-	segments->ds = get_segment(&save->ds);
-	segments->es = get_segment(&save->es);
-	segments->fs = get_segment(&save->fs);
-	segments->gs = get_segment(&save->gs);
-	segments->ss = get_segment(&save->ss);
-	segments->tr = get_segment(&save->tr);
-	segments->ldtr = get_segment(&save->ldtr);
-	segments->gdt = get_table(&save->gdtr);
-	segments->idt = get_table(&save->idtr);
+	struct wisp_segment *segment = &segments->cs;
+	const struct vmcb_seg *seg;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(segment_index); i++) {
+		seg = &save->es + segment_index[i];
+		segment[i] = (struct wisp_segment){
+			.base = seg->base,
+			.limit = seg->limit,
+		};
+		/* What GDT and IDT have there means nothing. */
+		if (segment + i >= &segments->gdt)
+			continue;
+		segment[i].selector = seg->selector;
+		segment[i].attributes = (seg->attrib & 0xff) |
+					(seg->attrib & 0xf00) << 4;
+	}
 	/* SVM keeps the CPL apart; SS.DPL may be older. */
 	segments->ss.attributes &= ~0x60;
 	segments->ss.attributes |= save->cpl << 5;
@@ -101,50 +63,33 @@ static void get_segments(const struct vmcb_save_area *save,
 static void set_segments(struct vmcb_save_area *save,
 			 const struct wisp_segments *segments)
 {
-	save->cs = set_segment(&segments->cs);
-	save->ds = set_segment(&segments->ds);
-	save->es = set_segment(&segments->es);
-	save->fs = set_segment(&segments->fs);
-	save->gs = set_segment(&segments->gs);
-	save->ss = set_segment(&segments->ss);
-	save->tr = set_segment(&segments->tr);
-	save->ldtr = set_segment(&segments->ldtr);
-	save->gdtr = set_segment(&segments->gdt);
-	save->idtr = set_segment(&segments->idt);
+	const struct wisp_segment *segment = &segments->cs;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(segment_index); i++, segment++)
+		(&save->es)[segment_index[i]] = (struct vmcb_seg){
+			.base = segment->base,
+			.limit = segment->limit,
+			.selector = segment->selector,
+			.attrib = (segment->attributes & 0xff) |
+				  (segment->attributes >> 4 & 0xf00),
+		};
 	save->cpl = segments->ss.attributes >> 5 & 3;
 }
 
-static void get_msrs(const struct vmcb_save_area *save, struct wisp_msrs *msrs)
-{
-	msrs->star = save->star;
-	msrs->lstar = save->lstar;
-	msrs->cstar = save->cstar;
-	msrs->sfmask = save->sfmask;
-	msrs->kernel_gs_base = save->kernel_gs_base;
-	msrs->sysenter_cs = save->sysenter_cs;
-	msrs->sysenter_esp = save->sysenter_esp;
-	msrs->sysenter_eip = save->sysenter_eip;
-	msrs->pat = save->g_pat;
-}
-
-static void set_msrs(struct vmcb_save_area *save, const struct wisp_msrs *msrs)
-{
-	save->star = msrs->star;
-	save->lstar = msrs->lstar;
-	save->cstar = msrs->cstar;
-	save->sfmask = msrs->sfmask;
-	save->kernel_gs_base = msrs->kernel_gs_base;
-	save->sysenter_cs = msrs->sysenter_cs;
-	save->sysenter_esp = msrs->sysenter_esp;
-	save->sysenter_eip = msrs->sysenter_eip;
-	save->g_pat = msrs->pat;
-}
+/* Eight, from star to sysenter_eip, stand in the same order in both. */
+#define SVM_MSRS	8
+static_assert(offsetofend(struct wisp_msrs, sysenter_eip) ==
+	      SVM_MSRS * sizeof(u64));
+static_assert(offsetofend(struct vmcb_save_area, sysenter_eip) -
+	      offsetof(struct vmcb_save_area, star) == SVM_MSRS * sizeof(u64));
 
 static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_registers *regs)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	const struct vmcb_save_area *save = &vmcb->save;
+	unsigned int i;
 
 	if (groups & WISP_STATE_SEGMENTS)
 		get_segments(save, &regs->segments);
@@ -156,8 +101,11 @@ static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 		regs->control.cr8 = vmcb->control.int_ctl & V_TPR_MASK;
 		regs->control.efer = save->efer & ~EFER_SVME;
 	}
-	if (groups & WISP_STATE_MSRS)
-		get_msrs(save, &regs->msrs);
+	if (groups & WISP_STATE_MSRS) {
+		for (i = 0; i < SVM_MSRS; i++)
+			(&regs->msrs.star)[i] = (&save->star)[i];
+		regs->msrs.pat = save->g_pat;
+	}
 }
 
 static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
@@ -165,6 +113,7 @@ static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
 {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	struct vmcb_save_area *save = &vmcb->save;
+	unsigned int i;
 
 	if (groups & WISP_STATE_SEGMENTS)
 		set_segments(save, &regs->segments);
@@ -177,18 +126,11 @@ static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
 		vmcb->control.int_ctl |= regs->control.cr8;
 		save->efer = regs->control.efer | EFER_SVME;
 	}
-	if (groups & WISP_STATE_MSRS)
-		set_msrs(save, &regs->msrs);
-}
-
-static u64 svm_read_cr4(struct wisp_vcpu *vcpu)
-{
-	return svm_of(vcpu)->vmcb->save.cr4;
-}
-
-static bool svm_protected_mode(struct wisp_vcpu *vcpu)
-{
-	return svm_of(vcpu)->vmcb->save.cr0 & X86_CR0_PE;
+	if (groups & WISP_STATE_MSRS) {
+		for (i = 0; i < SVM_MSRS; i++)
+			(&save->star)[i] = (&regs->msrs.star)[i];
+		save->g_pat = regs->msrs.pat;
+	}
 }
 
 /* ---- events -------------------------------------------------------------- */
@@ -205,79 +147,47 @@ static void set_intercept(struct vmcb_control_area *control, unsigned int bit,
 static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 {
 	struct vmcb_control_area *control = &svm_of(vcpu)->vmcb->control;
-	u32 inject = event->vector | SVM_EVTINJ_VALID;
 
-	if (event->type == WISP_EVENT_NMI)
-		inject |= SVM_EVTINJ_TYPE_NMI;
-	else if (event->type == WISP_EVENT_EXCEPTION)
-		inject |= SVM_EVTINJ_TYPE_EXEPT;
-	if (event->has_error_code)
-		inject |= SVM_EVTINJ_VALID_ERR;
-	control->event_inj = inject;
+	control->event_inj = wisp_event_encode(event);
 	control->event_inj_err = event->error_code;
 }
 
-/* A virtual interrupt that is intercepted at the moment it would be taken. */
-static void svm_set_intr_window(struct wisp_vcpu *vcpu, bool on)
+/* For interrupts, a virtual one that is intercepted when it would be taken. */
+static void open_windows(struct svm_vcpu *svm)
 {
-	struct vmcb_control_area *control = &svm_of(vcpu)->vmcb->control;
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	const struct wisp_vcpu *vcpu = &svm->vcpu;
 
-	set_intercept(control, INTERCEPT_VINTR, on);
+	set_intercept(control, INTERCEPT_VINTR, vcpu->intr_window);
 	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
-	if (on)
+	if (vcpu->intr_window)
 		control->int_ctl |= V_IRQ_MASK | V_INTR_PRIO_MASK |
 				    V_IGN_TPR_MASK;
-}
-
-static void svm_set_nmi_window(struct wisp_vcpu *vcpu, bool on)
-{
-	set_intercept(&svm_of(vcpu)->vmcb->control, INTERCEPT_IRET, on);
-}
-
-static void svm_set_trap_int3(struct wisp_vcpu *vcpu, bool on)
-{
-	set_intercept(&svm_of(vcpu)->vmcb->control,
-		      INTERCEPT_EXCEPTION * 32 + X86_TRAP_BP, on);
+	set_intercept(control, INTERCEPT_IRET, vcpu->iret_window);
+	set_intercept(control, INTERCEPT_EXCEPTION * 32 + X86_TRAP_BP,
+		      vcpu->trap_int3);
 }
 
 /* ---- running ------------------------------------------------------------- */
 
+/* Of the CPU's two pages the first is VM_HSAVE_PA's, the other VMSAVE's. */
+static u64 host_hpa(void)
+{
+	return __sme_pa(wisp_hw_page() + PAGE_SIZE);
+}
+
 static void svm_window_enter(struct wisp_vcpu *vcpu)
 {
-	svm_quiet_enter(svm_of(vcpu));
-	asm volatile("vmsave %%rax" : : "a"(this_cpu_read(svm_cpus.host_hpa))
+	asm volatile("vmsave %%rax" : : "a"(host_hpa())
 		     : "memory");
 }
 
-/* Every exit has loaded the host's VMSAVE state already. */
-static void svm_window_leave(struct wisp_vcpu *vcpu)
-{
-	svm_quiet_leave(svm_of(vcpu));
-}
-
-static enum wisp_flush_reason flush_reason(const struct svm_cpu *cpu,
-					   const struct wisp_vcpu *vcpu)
-{
-	if (!cpu->vcpu_id)
-		return WISP_FLUSH_ENABLE;
-	if (cpu->vcpu_id != vcpu->id)
-		return WISP_FLUSH_VCPU;
-	if (cpu->generation != vcpu->slat_generation)
-		return WISP_FLUSH_GENERATION;
-	return WISP_FLUSH_NOT;
-}
-
-static void prepare_flush(struct svm_cpu *cpu, struct svm_vcpu *svm)
+static void prepare_flush(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
-	enum wisp_flush_reason reason = flush_reason(cpu, &svm->vcpu);
 
 	control->tlb_ctl = TLB_CONTROL_DO_NOTHING;
-	if (likely(reason == WISP_FLUSH_NOT))
-		return;
-	cpu->vcpu_id = svm->vcpu.id;
-	cpu->generation = svm->vcpu.slat_generation;
-	if (wisp_ledger_flush(&svm->vcpu, reason))
+	if (unlikely(wisp_hw_flush(&svm->vcpu)))
 		control->tlb_ctl = boot_cpu_has(X86_FEATURE_FLUSHBYASID) ?
 					   TLB_CONTROL_FLUSH_ASID :
 					   TLB_CONTROL_FLUSH_ALL_ASID;
@@ -292,12 +202,12 @@ static void open_debug(struct svm_vcpu *svm)
 static void svm_run(struct wisp_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = svm_of(vcpu);
-	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	struct vmcb_control_area *control = &svm->vmcb->control;
 	struct vmcb_save_area *save = &svm->vmcb->save;
 
 	if (svm->dr_open != vcpu->guest_has_dr)
 		open_debug(svm);
+	open_windows(svm);
 	save->rax = vcpu->general.rax;
 	save->rsp = vcpu->general.rsp;
 	save->rip = vcpu->general.rip;
@@ -307,11 +217,12 @@ static void svm_run(struct wisp_vcpu *vcpu)
 					     vcpu->debug.dr7;
 	control->int_state = vcpu->events.interrupt_shadow;
 	control->tsc_offset = vcpu->tsc_offset;
-	prepare_flush(cpu, svm);
+	prepare_flush(svm);
 	wisp_ledger_enter(vcpu);
 
-	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general, cpu->host_hpa))) {
-		cpu->vcpu_id = 0;
+	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,
+			       host_hpa()))) {
+		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
 	}
@@ -322,7 +233,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 		 * Whether it flushed nobody knows. The guest's registers are as
 		 * they were: what QEMU's TCG leaves in the VMCB is the host's.
 		 */
-		cpu->vcpu_id = 0;
+		wisp_hw_forget();
 		svm_decode(svm);
 		return;
 	}
@@ -390,15 +301,14 @@ static void svm_vcpu_exit(struct wisp_vcpu *vcpu)
 
 static int svm_cpu_enable(void)
 {
-	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	u64 efer;
 
 	rdmsrq(MSR_EFER, efer);
 	if (efer & EFER_SVME)
 		return -EBUSY;
-	cpu->vcpu_id = 0;
+	wisp_hw_forget();
 	wrmsrq(MSR_EFER, efer | EFER_SVME);
-	wrmsrq(MSR_VM_HSAVE_PA, cpu->hsave_hpa);
+	wrmsrq(MSR_VM_HSAVE_PA, __sme_pa(wisp_hw_page()));
 	return 0;
 }
 
@@ -441,42 +351,8 @@ static void *alloc_map(unsigned int order)
 	return map;
 }
 
-static void free_cpus(void)
-{
-	struct svm_cpu *cpu;
-	int i;
-
-	for_each_possible_cpu(i) {
-		cpu = per_cpu_ptr(&svm_cpus, i);
-		if (cpu->hsave_hpa)
-			free_pages((unsigned long)__va(__sme_clr(cpu->hsave_hpa)), 1);
-		cpu->hsave_hpa = 0;
-	}
-}
-
-/* Two pages each: the host save area and the host's VMSAVE image. */
-static int alloc_cpus(void)
-{
-	struct svm_cpu *cpu;
-	void *pages;
-	int i;
-
-	for_each_possible_cpu(i) {
-		cpu = per_cpu_ptr(&svm_cpus, i);
-		pages = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
-		if (!pages) {
-			free_cpus();
-			return -ENOMEM;
-		}
-		cpu->hsave_hpa = __sme_pa(pages);
-		cpu->host_hpa = __sme_pa(pages + PAGE_SIZE);
-	}
-	return 0;
-}
-
 static void svm_exit(void)
 {
-	free_cpus();
 	free_pages((unsigned long)msrpm, MSRPM_ORDER);
 	free_pages((unsigned long)iopm, IOPM_ORDER);
 }
@@ -511,7 +387,7 @@ static int svm_init(void)
 
 	msrpm = alloc_map(MSRPM_ORDER);
 	iopm = alloc_map(IOPM_ORDER);
-	if (!msrpm || !iopm || alloc_cpus()) {
+	if (!msrpm || !iopm) {
 		svm_exit();
 		return -ENOMEM;
 	}
@@ -549,13 +425,7 @@ struct wisp_backend svm_backend = {
 	.vcpu_exit = svm_vcpu_exit,
 	.get_state = svm_get_state,
 	.set_state = svm_set_state,
-	.read_cr4 = svm_read_cr4,
-	.protected_mode = svm_protected_mode,
 	.inject = svm_inject,
-	.set_intr_window = svm_set_intr_window,
-	.set_nmi_window = svm_set_nmi_window,
-	.set_trap_int3 = svm_set_trap_int3,
 	.window_enter = svm_window_enter,
-	.window_leave = svm_window_leave,
 	.run = svm_run,
 };

@@ -24,13 +24,6 @@
 #define SVM_EXIT_CODE_HI(control)	0
 #endif
 
-/* The host's, while a window is open. */
-struct svm_quiet {
-	u64 global_ctl;
-	u64 ibs_fetch;
-	u64 ibs_op;
-};
-
 struct svm_vcpu {
 	struct wisp_vcpu vcpu;
 
@@ -40,7 +33,6 @@ struct svm_vcpu {
 
 	/* Owned by the runner: whether DR accesses are let through. */
 	bool dr_open;
-	struct svm_quiet quiet;
 };
 
 static inline struct svm_vcpu *svm_of(struct wisp_vcpu *vcpu)
@@ -53,10 +45,6 @@ int svm_enter(u64 vmcb_hpa, struct wisp_general *general, u64 host_hpa);
 
 /* decode.c: what the VMCB says after an exit, in neutral words. */
 void svm_decode(struct svm_vcpu *svm);
-
-/* quiet.c: the host's tracing, off in a window. Interrupts off. */
-void svm_quiet_enter(struct svm_vcpu *svm);
-void svm_quiet_leave(struct svm_vcpu *svm);
 
 #endif /* !__ASSEMBLY__ */
 
