@@ -568,6 +568,13 @@ TEST_F(event, nmi_blocked_through_the_state)
 	EXPECT_EQ(0UL, self->trap->count);
 	EXPECT_EQ(1, self->page->state.events.nmi_pending);
 	EXPECT_EQ(1, self->page->state.events.nmi_blocked);
+	/* Bochs has them blocked in the next guest, too, until an IRET. */
+	GUEST_LOAD(&self->g, LONG64, int_n);
+	self->page->state.events.nmi_blocked = 1;
+	guest_run(&self->g);
+	ASSERT_TRUE(guest_has_trapped(&self->g, 0x81));
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(0, self->page->state.events.nmi_blocked);
 }
 
 /* An NMI goes before an interrupt, and neither is lost. */
