@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 
 # Instructions in a second of the machine's own time, in which alone all timers
 # go; for benchmarks so many that few are a tick's.
-IPS, BENCH_IPS = 100000000, 1000000000
+IPS, BENCH_IPS = 100000000, 400000000
 # The array of RAM is given to addresses by such blocks (BX_MEM_BLOCK_LEN).
 BLOCK = 0x20000
 # More blocks than the BIOS touches.
