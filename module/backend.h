@@ -29,6 +29,12 @@ enum wisp_internal_exit {
 	WISP_EXIT_SKIP,
 	/* The guest touched a debug register: it gets them for this window. */
 	WISP_EXIT_DEBUG_ACCESS,
+	/* MOV to CR0 or CR4 that the hardware cannot do alone: exit.raw[0] is
+	 * the number, raw[1] the value.
+	 */
+	WISP_EXIT_CR_WRITE,
+	/* Not entered: vcpu->pdptes are to be read from exit.memory.gpa. */
+	WISP_EXIT_PDPTES,
 	/* An exception of the guest's own, intercepted: exit.raw[0] is the
 	 * vector, raw[1] whether it has an error code, raw[2] that.
 	 */
@@ -54,6 +60,7 @@ enum wisp_internal_exit {
  * @features: WISP_FEATURE_*; valid after init
  * @quirks: WISP_QUIRK_*; valid after init
  * @gpa_bits: width of guest-physical addresses; valid after init
+ * @per_window: @cpu_disable is called after each window
  *
  * @init: probe the CPU and allocate what all VMs share. Process context.
  *	Returns 0, -ENODEV (no such hardware), -EOPNOTSUPP (lacks what Wisp
@@ -93,6 +100,7 @@ struct wisp_backend {
 	u64 features;
 	u64 quirks;
 	u32 gpa_bits;
+	bool per_window;
 
 	int (*init)(void);
 	void (*exit)(void);
@@ -116,6 +124,7 @@ struct wisp_backend {
 };
 
 extern struct wisp_backend svm_backend;
+extern struct wisp_backend vmx_backend;
 
 /* The one in use. Constant after init. */
 extern struct wisp_backend *wisp_backend;

@@ -3,9 +3,9 @@
  * The hardware of each CPU: who holds it, and from when to when.
  *
  * A CPU is turned on in the first run window that finds it off, and turned off
- * when the last VM ends, the CPU goes offline, the machine suspends or reboots.
- * The callers see only a pair round the window, so that holding can become as
- * short as the window itself.
+ * when the last VM ends, the CPU goes offline, the machine suspends or reboots;
+ * or, as the backend wants it, at the end of each window, so that nothing is
+ * left to be turned off then.
  */
 #include "hw.h"
 
@@ -80,11 +80,14 @@ int wisp_hw_enter(void)
 /**
  * wisp_hw_leave() - the window is over
  *
- * Interrupts off. The hardware stays on until the last VM has ended.
+ * Interrupts off. The hardware stays on until the last VM has ended, unless it
+ * is held for windows only.
  */
 void wisp_hw_leave(void)
 {
 	lockdep_assert_irqs_disabled();
+	if (wisp_backend->per_window)
+		disable_cpu(NULL);
 }
 
 void wisp_hw_lost(void)

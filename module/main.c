@@ -22,7 +22,7 @@
 
 struct wisp_backend *wisp_backend;
 
-static struct wisp_backend *const backends[] = { &svm_backend };
+static struct wisp_backend *const backends[] = { &svm_backend, &vmx_backend };
 
 /* Takes the first backend whose hardware is there. */
 static int choose_backend(void)
@@ -41,7 +41,7 @@ static int choose_backend(void)
 		if (ret != -ENODEV)
 			return ret;
 	}
-	pr_err("this CPU has no SVM, or a hypervisor below hides it\n");
+	pr_err("this CPU has neither SVM nor VMX, or a hypervisor below hides it\n");
 	return -ENODEV;
 }
 

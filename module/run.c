@@ -9,9 +9,11 @@
  */
 #include <linux/percpu.h>
 #include <linux/string.h>
+#include <linux/uio.h>
 
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
+#include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
@@ -124,6 +126,27 @@ static enum next handle_xsetbv(struct wisp_vcpu *vcpu)
 	return skip(vcpu);
 }
 
+/* Of the rest of CR0 the CPU ignores the lower half. */
+static enum next handle_cr_write(struct wisp_vcpu *vcpu)
+{
+	struct wisp_registers *regs = &vcpu->scratch;
+	struct wisp_control *control = &regs->control;
+	u64 value = vcpu->exit.raw[1], old_cr0;
+
+	wisp_vcpu_get_registers(vcpu, WISP_STATE_CHECKED, regs);
+	old_cr0 = control->cr0;
+	if (vcpu->exit.raw[0] == 4)
+		control->cr4 = value;
+	else
+		control->cr0 = (value & WISP_CR0_WRITTEN) | X86_CR0_ET;
+	if ((old_cr0 ^ control->cr0) & X86_CR0_PG && control->efer & EFER_LME)
+		control->efer ^= EFER_LMA;
+	if (wisp_state_check(regs, WISP_STATE_CONTROL))
+		return deny(vcpu);
+	wisp_vcpu_set_registers(vcpu, WISP_STATE_CONTROL, regs);
+	return skip(vcpu);
+}
+
 static enum next handle_exception(struct wisp_vcpu *vcpu)
 {
 	u8 vector = vcpu->exit.raw[0];
@@ -192,6 +215,7 @@ static enum next handle(struct wisp_vcpu *vcpu)
 		vcpu->stats.host_exits++;
 		return NEXT_WINDOW;
 	case WISP_EXIT_FAULT:
+	case WISP_EXIT_PDPTES:
 		return NEXT_FAULT;
 	case WISP_EXIT_CPUID:
 		wisp_cpuid_handle(vcpu);
@@ -210,6 +234,8 @@ static enum next handle(struct wisp_vcpu *vcpu)
 		return NEXT_ENTER;
 	case WISP_EXIT_XSETBV:
 		return handle_xsetbv(vcpu);
+	case WISP_EXIT_CR_WRITE:
+		return handle_cr_write(vcpu);
 	case WISP_EXIT_EXCEPTION:
 		return handle_exception(vcpu);
 	case WISP_EXIT_SKIP:
@@ -313,9 +339,25 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 	return ret;
 }
 
+/* Those outside of the slots are not present. */
+static enum next read_pdptes(struct wisp_vcpu *vcpu)
+{
+	struct kvec vec = { vcpu->pdptes, sizeof(vcpu->pdptes) };
+	struct iov_iter iter;
+
+	memset(vcpu->pdptes, 0, sizeof(vcpu->pdptes));
+	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, vec.iov_len);
+	wisp_vm_read(vcpu->vm, vcpu->exit.memory.gpa, &iter);
+	return NEXT_WINDOW;
+}
+
 static enum next handle_fault(struct wisp_vcpu *vcpu)
 {
-	int ret = wisp_vm_fault(vcpu->vm, &vcpu->exit);
+	int ret;
+
+	if (vcpu->exit.reason == WISP_EXIT_PDPTES)
+		return read_pdptes(vcpu);
+	ret = wisp_vm_fault(vcpu->vm, &vcpu->exit);
 
 	trace_wisp_fault(vcpu, ret);
 	if (!ret) {

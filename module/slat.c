@@ -115,6 +115,8 @@ int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge)
 	u64 *table = slat->root;
 	u64 *entry, leaf;
 
+	if (huge && !slat->format->huge)
+		return -EEXIST;
 	for (;; level--) {
 		entry = &table[(gpa >> shift_of(level)) & (ENTRIES - 1)];
 		if (level == (huge ? 1 : 0))

@@ -17,7 +17,7 @@ struct list_head;
  * struct wisp_slat_format - the bits of an entry
  * @table: set in an entry that leads to a lower table
  * @leaf: set in every leaf
- * @huge: set in a 2 MiB leaf besides
+ * @huge: set in a 2 MiB leaf besides; 0: there are none
  * @present: an entry with none of these is empty
  * @readable: set in a leaf that may be read
  * @writable: set in a leaf that may be written

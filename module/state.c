@@ -31,10 +31,7 @@
 #define ATTR_G		0x8000
 #define ATTR_RESERVED	0x0f00
 
-#define CR0_ALLOWED                                                       \
-	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
-	 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
-	 X86_CR0_PG)
+#define CR0_ALLOWED	(WISP_CR0_WRITTEN & U32_MAX)
 
 #define RFLAGS_RESERVED	(~0x3fffffULL | BIT_ULL(3) | BIT_ULL(5) | BIT_ULL(15))
 

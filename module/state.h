@@ -5,11 +5,13 @@
 #ifndef WISP_STATE_H
 #define WISP_STATE_H
 
+#include <linux/bits.h>
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 
 #include <asm/page.h>
+#include <asm/processor-flags.h>
 
 #include <asm/fpu/types.h>
 
@@ -50,6 +52,12 @@ WISP_SAME_OFFSET(events);
 /* The groups that wisp_state_check() looks at besides those that changed. */
 #define WISP_STATE_CHECKED                                                \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
+
+/* What of a value for CR0 MOV looks at: it ignores the rest of the lower half. */
+#define WISP_CR0_WRITTEN                                                  \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
+	 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
+	 X86_CR0_PG | GENMASK_ULL(63, 32))
 
 extern u64 wisp_efer_allowed;
 extern u64 wisp_cr4_allowed;

@@ -106,101 +106,73 @@ static void decode_task_switch(struct wisp_exit *exit, u64 info1, u64 info2)
 	}
 }
 
-static void decode_code(struct svm_vcpu *svm)
-{
-	const struct vmcb_control_area *control = &svm->vmcb->control;
-	struct wisp_vcpu *vcpu = &svm->vcpu;
-	struct wisp_exit *exit = &vcpu->exit;
+/* Codes that need no more than their name. */
+static const u32 plain[] = {
+	[SVM_EXIT_INTR ... SVM_EXIT_INIT] = WISP_EXIT_HOST,
+	[SVM_EXIT_READ_DR0 ... SVM_EXIT_READ_DR7] = WISP_EXIT_DEBUG_ACCESS,
+	[SVM_EXIT_WRITE_DR0 ... SVM_EXIT_WRITE_DR7] = WISP_EXIT_DEBUG_ACCESS,
+	[SVM_EXIT_VINTR] = WISP_EXIT_INTR_WINDOW,
+	[SVM_EXIT_RDPMC] = WISP_EXIT_DENIED,
+	[SVM_EXIT_CPUID] = WISP_EXIT_CPUID,
+	[SVM_EXIT_RSM] = WISP_EXIT_UNDEFINED,
+	[SVM_EXIT_IRET] = WISP_EXIT_IRET,
+	[SVM_EXIT_INVD] = WISP_EXIT_SKIP,
+	[SVM_EXIT_HLT] = WISP_EXIT_HLT,
+	[SVM_EXIT_INVLPGA] = WISP_EXIT_UNDEFINED,
+	[SVM_EXIT_FERR_FREEZE] = WISP_EXIT_AGAIN,
+	[SVM_EXIT_VMRUN] = WISP_EXIT_UNDEFINED,
+	[SVM_EXIT_VMMCALL] = WISP_EXIT_HYPERCALL,
+	[SVM_EXIT_VMLOAD ... SVM_EXIT_SKINIT] = WISP_EXIT_UNDEFINED,
+	[SVM_EXIT_WBINVD] = WISP_EXIT_SKIP,
+	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT] = WISP_EXIT_UNDEFINED,
+	[SVM_EXIT_XSETBV] = WISP_EXIT_XSETBV,
+	[SVM_EXIT_RDPRU] = WISP_EXIT_UNDEFINED,
+};
 
-	switch (control->exit_code) {
-	case SVM_EXIT_INTR:
-	case SVM_EXIT_NMI:
-	case SVM_EXIT_SMI:
-	case SVM_EXIT_INIT:
-		exit->reason = WISP_EXIT_HOST;
-		break;
+static void decode_code(struct wisp_vcpu *vcpu,
+			const struct vmcb_control_area *control)
+{
+	struct wisp_exit *exit = &vcpu->exit;
+	u32 code = control->exit_code;
+	u8 vector = code - SVM_EXIT_EXCP_BASE;
+
+	switch (code) {
 	case SVM_EXIT_NPF:
 		decode_fault(exit, control);
-		break;
+		return;
 	case SVM_EXIT_IOIO:
 		decode_port(vcpu, control->exit_info_1);
-		break;
-	case SVM_EXIT_CPUID:
-		exit->reason = WISP_EXIT_CPUID;
-		break;
+		return;
 	case SVM_EXIT_MSR:
 		wisp_exit_msr(vcpu, control->exit_info_1);
-		break;
-	case SVM_EXIT_HLT:
-		exit->reason = WISP_EXIT_HLT;
-		break;
-	case SVM_EXIT_VMMCALL:
-		exit->reason = WISP_EXIT_HYPERCALL;
-		break;
-	case SVM_EXIT_VINTR:
-		exit->reason = WISP_EXIT_INTR_WINDOW;
-		break;
-	case SVM_EXIT_IRET:
-		exit->reason = WISP_EXIT_IRET;
-		break;
-	case SVM_EXIT_XSETBV:
-		exit->reason = WISP_EXIT_XSETBV;
-		break;
-	case SVM_EXIT_INVD:
-	case SVM_EXIT_WBINVD:
-		exit->reason = WISP_EXIT_SKIP;
-		break;
-	case SVM_EXIT_READ_DR0 ... SVM_EXIT_READ_DR7:
-	case SVM_EXIT_WRITE_DR0 ... SVM_EXIT_WRITE_DR7:
-		exit->reason = WISP_EXIT_DEBUG_ACCESS;
-		break;
+		return;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_DB:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_BP:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_AC:
-		wisp_exit_exception(vcpu, control->exit_code - SVM_EXIT_EXCP_BASE,
-				    control->exit_code ==
-					    SVM_EXIT_EXCP_BASE + X86_TRAP_AC,
+		wisp_exit_exception(vcpu, vector, vector == X86_TRAP_AC,
 				    control->exit_info_1);
-		break;
+		return;
 	case SVM_EXIT_ICEBP:
 		/* A trap: its #DB points behind it. DR6 stays as it is. */
 		vcpu->general.rip += exit->inst_len;
 		wisp_exit_exception(vcpu, X86_TRAP_DB, false, 0);
-		break;
+		return;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
 		wisp_host_machine_check();
 		exit->reason = WISP_EXIT_HOST;
-		break;
-	case SVM_EXIT_RDPMC:
-		exit->reason = WISP_EXIT_DENIED;
-		break;
-	case SVM_EXIT_RSM:
-	case SVM_EXIT_INVLPGA:
-	case SVM_EXIT_VMRUN:
-	case SVM_EXIT_VMLOAD:
-	case SVM_EXIT_VMSAVE:
-	case SVM_EXIT_STGI:
-	case SVM_EXIT_CLGI:
-	case SVM_EXIT_SKINIT:
-	case SVM_EXIT_MONITOR:
-	case SVM_EXIT_MWAIT:
-	case SVM_EXIT_RDPRU:
-		exit->reason = WISP_EXIT_UNDEFINED;
-		break;
-	case SVM_EXIT_FERR_FREEZE:
-		exit->reason = WISP_EXIT_AGAIN;
-		break;
+		return;
 	case SVM_EXIT_TASK_SWITCH:
 		decode_task_switch(exit, control->exit_info_1,
 				   control->exit_info_2);
-		break;
+		return;
 	case SVM_EXIT_SHUTDOWN:
 		decode_hw(exit, WISP_EXIT_SHUTDOWN, control);
-		break;
-	default:
-		decode_hw(exit, WISP_EXIT_UNEXPECTED, control);
-		break;
+		return;
 	}
+	if (code < ARRAY_SIZE(plain) && plain[code])
+		exit->reason = plain[code];
+	else
+		decode_hw(exit, WISP_EXIT_UNEXPECTED, control);
 }
 
 void svm_decode(struct svm_vcpu *svm)
@@ -216,5 +188,5 @@ void svm_decode(struct svm_vcpu *svm)
 	wisp_event_delivered(vcpu, control->exit_int_info,
 			     control->exit_int_info_err);
 	vcpu->exit.inst_len = instruction_length(control, vcpu->general.rip);
-	decode_code(svm);
+	decode_code(vcpu, control);
 }

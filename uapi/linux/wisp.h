@@ -71,8 +71,12 @@ enum wisp_backend_id {
  *
  * NO_NRIP: the CPU does not tell the length of the instruction that exited. The
  * driver goes on behind its opcode: in its middle, where it has a prefix.
+ *
+ * NO_HUGE: guests' tables have 4 KiB entries only: the CPU has no others, or one
+ * that can be executed could stop the host (iTLB multihit).
  */
 #define WISP_QUIRK_NO_NRIP	(1ULL << 0)
+#define WISP_QUIRK_NO_HUGE	(1ULL << 1)
 
 /**
  * struct wisp_cpuid_entry - what one CPUID leaf returns to the guest
@@ -558,7 +562,8 @@ enum wisp_exit_reason {
  *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP
  * @debug: DEBUG: @debug.vector 1 (#DB; @debug.dr6 says which breakpoint, or BS
  *	for a step) or 3 (#BP; RIP is at the INT3)
- * @hw: ENTRY_FAILED, UNEXPECTED: SVM's EXITCODE, EXITINFO1, EXITINFO2
+ * @hw: ENTRY_FAILED, UNEXPECTED: SVM's EXITCODE, EXITINFO1, EXITINFO2; VMX's
+ *	exit reason, exit qualification, VM-instruction error
  * @raw: the largest any exit uses
  */
 struct wisp_exit {

@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The VMX backend: Intel's hardware, its VMCS, one entry.
+ *
+ * A VMCS can be reached in a window only. What GET_STATE and SET_STATE see is a
+ * copy: it is read from the VMCS when somebody wants it, and written before the
+ * next entry where somebody changed it.
+ */
+#define pr_fmt(fmt) "wisp: " fmt
+
+#include <linux/bitmap.h>
+#include <linux/cpu.h>
+#include <linux/gfp.h>
+#include <linux/io.h>
+#include <linux/moduleparam.h>
+#include <linux/printk.h>
+
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/msr.h>
+#include <asm/trapnr.h>
+
+#include "../backend.h"
+#include "../compat.h"
+#include "../event.h"
+#include "../hw.h"
+#include "../ledger.h"
+#include "vmx.h"
+
+/* KVM numbers its own from 1 upwards. */
+#define WISP_VPID	0xffff
+
+/* Bits that are the host's; the guest reads its own from a shadow. */
+#define CR0_HOST	(X86_CR0_NE | X86_CR0_NW | X86_CR0_CD)
+#define CR4_HOST	(~wisp_cr4_allowed | X86_CR4_MCE)
+
+/* The host's, and those whose handler, raising them again, would keep the core. */
+#define ALWAYS_TAKEN	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
+
+#define AR_UNUSABLE	BIT(16)
+#define APIC_TASKPRI	0x80
+#define PENDING_BS	BIT(14)
+#define SHADOW_BITS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+
+/* Constant after init. */
+static void *msr_bitmap;
+
+static bool l1d_flush = true;
+module_param(l1d_flush, bool, 0444);
+MODULE_PARM_DESC(l1d_flush, "flush the L1D cache before a guest runs, where L1TF needs it");
+
+/* ---- state --------------------------------------------------------------- */
+
+/* Of cs to ldtr in struct wisp_segments, in the VMCS: fields are 2 apart. */
+static const u8 segment_index[] = { 1, 3, 0, 4, 5, 2, 7, 6 };
+
+static void read_segments(struct wisp_segments *segments)
+{
+	struct wisp_segment *segment = &segments->cs;
+	unsigned int i, at;
+	u32 rights;
+
+	for (i = 0; i < ARRAY_SIZE(segment_index); i++, segment++) {
+		at = segment_index[i] * 2;
+		rights = vmx_read(GUEST_ES_AR_BYTES + at);
+		segment->base = vmx_read(GUEST_ES_BASE + at);
+		segment->limit = vmx_read(GUEST_ES_LIMIT + at);
+		segment->selector = vmx_read(GUEST_ES_SELECTOR + at);
+		segment->attributes = rights & 0xf0ff;
+		if (rights & AR_UNUSABLE)
+			segment->attributes &= ~VMX_AR_P_MASK;
+	}
+	for (at = 0; at < 4; at += 2, segment++) {
+		segment->base = vmx_read(GUEST_GDTR_BASE + at);
+		segment->limit = vmx_read(GUEST_GDTR_LIMIT + at);
+	}
+}
+
+static void write_segments(const struct wisp_segments *segments)
+{
+	const struct wisp_segment *segment = &segments->cs;
+	unsigned int i, at;
+	u32 rights;
+
+	for (i = 0; i < ARRAY_SIZE(segment_index); i++, segment++) {
+		at = segment_index[i] * 2;
+		rights = segment->attributes;
+		if (!(rights & VMX_AR_P_MASK))
+			rights |= AR_UNUSABLE;
+		vmx_write(GUEST_ES_AR_BYTES + at, rights);
+		vmx_write(GUEST_ES_BASE + at, segment->base);
+		vmx_write(GUEST_ES_LIMIT + at, segment->limit);
+		vmx_write(GUEST_ES_SELECTOR + at, segment->selector);
+	}
+	for (at = 0; at < 4; at += 2, segment++) {
+		vmx_write(GUEST_GDTR_BASE + at, segment->base);
+		vmx_write(GUEST_GDTR_LIMIT + at, segment->limit);
+	}
+}
+
+/* CR2, and of CR0 and CR4 what is the host's, are in @control already. */
+static void read_control(struct vmx_vcpu *vmx, struct wisp_control *control)
+{
+	control->cr0 &= CR0_HOST;
+	control->cr0 |= vmx_read(GUEST_CR0) & ~(u64)CR0_HOST;
+	control->cr4 &= CR4_HOST;
+	control->cr4 |= vmx_read(GUEST_CR4) & ~CR4_HOST;
+	control->cr3 = vmx_read(GUEST_CR3);
+	control->cr8 = *(u8 *)(vmx->vapic + APIC_TASKPRI) >> 4;
+	control->efer = vmx_read(GUEST_IA32_EFER);
+}
+
+/*
+ * NE and VMXE must be set; CD and NW would stay set in the host; MCE decides what
+ * a machine check does, whoever runs.
+ */
+static void write_control(struct vmx_vcpu *vmx, const struct wisp_control *control)
+{
+	u32 entry = vmx_caps.entry;
+
+	vmx_write(GUEST_CR0, (control->cr0 & ~(u64)CR0_HOST) | X86_CR0_NE);
+	vmx_write(CR0_READ_SHADOW, control->cr0);
+	vmx_write(GUEST_CR4, (control->cr4 & ~CR4_HOST) | X86_CR4_VMXE |
+				     (__read_cr4() & X86_CR4_MCE));
+	vmx_write(CR4_READ_SHADOW, control->cr4);
+	vmx_write(GUEST_CR3, control->cr3);
+	*(u8 *)(vmx->vapic + APIC_TASKPRI) = control->cr8 << 4;
+	vmx_write(GUEST_IA32_EFER, control->efer);
+	if (control->efer & EFER_LMA)
+		entry |= VM_ENTRY_IA32E_MODE;
+	vmx_write(VM_ENTRY_CONTROLS, entry);
+}
+
+static void write_dirty(struct vmx_vcpu *vmx)
+{
+	const struct wisp_msrs *msrs = &vmx->regs.msrs;
+
+	if (vmx->dirty & WISP_STATE_SEGMENTS)
+		write_segments(&vmx->regs.segments);
+	if (vmx->dirty & WISP_STATE_CONTROL)
+		write_control(vmx, &vmx->regs.control);
+	if (vmx->dirty & WISP_STATE_MSRS) {
+		vmx_write(GUEST_SYSENTER_CS, msrs->sysenter_cs);
+		vmx_write(GUEST_SYSENTER_ESP, msrs->sysenter_esp);
+		vmx_write(GUEST_SYSENTER_EIP, msrs->sysenter_eip);
+	}
+	vmx->dirty = 0;
+}
+
+static void read_groups(struct vmx_vcpu *vmx, u32 groups)
+{
+	if (groups & WISP_STATE_SEGMENTS)
+		read_segments(&vmx->regs.segments);
+	if (groups & WISP_STATE_CONTROL)
+		read_control(vmx, &vmx->regs.control);
+	/* The only one that a guest changes without an exit. */
+	if (groups & WISP_STATE_MSRS)
+		rdmsrq(MSR_KERNEL_GS_BASE, vmx->regs.msrs.kernel_gs_base);
+	vmx->valid |= groups;
+}
+
+#define GROUPS	(WISP_STATE_SEGMENTS | WISP_STATE_CONTROL | WISP_STATE_MSRS)
+
+/* Outside of a window the VMCS is reached by a short one. */
+static void fetch(struct vmx_vcpu *vmx, u32 groups)
+{
+	unsigned long flags;
+
+	groups &= GROUPS & ~vmx->valid;
+	if (groups && vmx->loaded)
+		read_groups(vmx, groups);
+	if (!(groups & ~vmx->valid))
+		return;
+	local_irq_save(flags);
+	if (!vmx_cpu_enable()) {
+		vmx_load(vmx);
+		read_groups(vmx, groups);
+		vmx_unload(vmx);
+		vmx_cpu_disable();
+	}
+	local_irq_restore(flags);
+}
+
+static void vmx_get_state(struct wisp_vcpu *vcpu, u32 groups,
+			  struct wisp_registers *regs)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	fetch(vmx, groups);
+	if (groups & WISP_STATE_SEGMENTS)
+		regs->segments = vmx->regs.segments;
+	if (groups & WISP_STATE_CONTROL)
+		regs->control = vmx->regs.control;
+	if (groups & WISP_STATE_MSRS)
+		regs->msrs = vmx->regs.msrs;
+}
+
+static void vmx_set_state(struct wisp_vcpu *vcpu, u32 groups,
+			  const struct wisp_registers *regs)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	if (groups & WISP_STATE_SEGMENTS)
+		vmx->regs.segments = regs->segments;
+	if (groups & WISP_STATE_CONTROL) {
+		vmx->regs.control = regs->control;
+		vmx->pdptes_stale = true;
+		vmx->pdptes_asked = false;
+	}
+	if (groups & WISP_STATE_MSRS) {
+		vmx->regs.msrs = regs->msrs;
+		/* In its window the guest has them in the CPU. */
+		if (vmx->loaded)
+			vmx_write_msrs(&regs->msrs.star, NULL);
+	}
+	vmx->valid |= groups & GROUPS;
+	vmx->dirty |= groups & GROUPS;
+}
+
+/* ---- events -------------------------------------------------------------- */
+
+static void vmx_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	vmx->inject = wisp_event_encode(event);
+	vmx_write(VM_ENTRY_INTR_INFO_FIELD, vmx->inject);
+	vmx_write(VM_ENTRY_EXCEPTION_ERROR_CODE, event->error_code);
+}
+
+/* ---- running ------------------------------------------------------------- */
+
+static u64 eptp(const struct vmx_vcpu *vmx)
+{
+	return __pa(vmx->vcpu.vm->slat.root) | vmx_caps.eptp;
+}
+
+static void flush_ept(u64 eptp)
+{
+	const struct { u64 eptp, reserved; } operand = { eptp };
+
+	asm volatile("1: invept %0, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : : "m"(operand), "r"((u64)VMX_EPT_EXTENT_CONTEXT)
+		     : "cc", "memory");
+}
+
+/* What a new VMCS holds is not defined. */
+static const u32 zero_fields[] = {
+	PAGE_FAULT_ERROR_CODE_MASK, PAGE_FAULT_ERROR_CODE_MATCH,
+	CR3_TARGET_COUNT, VM_EXIT_MSR_STORE_COUNT, VM_EXIT_MSR_LOAD_COUNT,
+	VM_ENTRY_MSR_LOAD_COUNT, VM_ENTRY_INTR_INFO_FIELD, TPR_THRESHOLD,
+	TSC_OFFSET, GUEST_IA32_DEBUGCTL, GUEST_PENDING_DBG_EXCEPTIONS,
+	GUEST_ACTIVITY_STATE, GUEST_INTERRUPTIBILITY_INFO, GUEST_RIP, GUEST_RSP,
+	GUEST_RFLAGS, GUEST_DR7, HOST_DS_SELECTOR, HOST_ES_SELECTOR,
+	HOST_FS_SELECTOR, HOST_GS_SELECTOR,
+};
+
+/* The fields that stay as they are, in the first window. */
+static void write_constants(struct vmx_vcpu *vmx)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(zero_fields); i++)
+		vmx_write(zero_fields[i], 0);
+	vmx_write(PIN_BASED_VM_EXEC_CONTROL, vmx_caps.pin);
+	vmx_write(SECONDARY_VM_EXEC_CONTROL, vmx_caps.secondary);
+	vmx_write(VM_EXIT_CONTROLS, vmx_caps.exit);
+	vmx_write(EPT_POINTER, eptp(vmx));
+	if (vmx_caps.secondary & SECONDARY_EXEC_ENABLE_VPID)
+		vmx_write(VIRTUAL_PROCESSOR_ID, WISP_VPID);
+	/* However deaf it is to interrupts, a guest comes back soon. */
+	if (vmx_caps.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
+		vmx_write(VMX_PREEMPTION_TIMER_VALUE, vmx_caps.timer);
+	if (vmx_caps.secondary & SECONDARY_EXEC_ENCLS_EXITING)
+		vmx_write(ENCLS_EXITING_BITMAP, ~0ULL);
+	vmx_write(MSR_BITMAP, __pa(msr_bitmap));
+	vmx_write(VIRTUAL_APIC_PAGE_ADDR, __pa(vmx->vapic));
+	vmx_write(CR0_GUEST_HOST_MASK, CR0_HOST);
+	vmx_write(CR4_GUEST_HOST_MASK, CR4_HOST);
+	vmx_write(VMCS_LINK_POINTER, ~0ULL);
+	vmx_write(HOST_CS_SELECTOR, __KERNEL_CS);
+	vmx_write(HOST_SS_SELECTOR, __KERNEL_DS);
+	vmx_write(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
+	vmx_write(HOST_RIP, (unsigned long)vmx_exited);
+	vmx->written = true;
+}
+
+static void vmx_window_enter(struct wisp_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	if (!vmx->written)
+		vmx_unload(vmx);	/* initialises it */
+	vmx_load(vmx);
+	if (!vmx->written)
+		write_constants(vmx);
+	vmx_host_enter(vmx);
+	/* L1TF: what other code left in the cache since the last window. */
+	if (l1d_flush)
+		wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+}
+
+/* CR0, CR4 and EFER are wanted before most runs: while it costs nothing. */
+static void vmx_window_leave(struct wisp_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	fetch(vmx, WISP_STATE_CONTROL | WISP_STATE_MSRS);
+	vmx_host_leave(vmx);
+	vmx_unload(vmx);
+}
+
+/* With PAE paging four entries are loaded with CR3; whoever sets CR3 does it. */
+static bool write_pdptes(struct vmx_vcpu *vmx)
+{
+	const struct wisp_control *control = &vmx->regs.control;
+	struct wisp_vcpu *vcpu = &vmx->vcpu;
+	unsigned int i;
+
+	vmx->pdptes_stale = control->cr0 & X86_CR0_PG &&
+			    control->cr4 & X86_CR4_PAE &&
+			    !(control->efer & EFER_LMA);
+	if (!vmx->pdptes_stale)
+		return true;
+	if (!vmx->pdptes_asked) {
+		vmx->pdptes_asked = true;
+		vcpu->exit.reason = WISP_EXIT_PDPTES;
+		vcpu->exit.memory.gpa = (u32)control->cr3 & ~0x1fU;
+		return false;
+	}
+	for (i = 0; i < ARRAY_SIZE(vcpu->pdptes); i++)
+		vmx_write(GUEST_PDPTR0 + 2 * i, vcpu->pdptes[i]);
+	vmx->pdptes_stale = false;
+	return true;
+}
+
+static void update(unsigned long field, u64 value, u64 *have)
+{
+	if (value != *have)
+		vmx_write(field, value);
+	*have = value;
+}
+
+/*
+ * What blocks events. An event that is injected ends the shadow. Behind STI a
+ * step has nothing to wait for; behind MOV SS its #DB must be pending.
+ */
+static void write_shadow(struct vmx_vcpu *vmx)
+{
+	const struct wisp_vcpu *vcpu = &vmx->vcpu;
+	u64 rflags = vcpu->general.rflags, shadow = 0;
+	bool step = rflags & X86_EFLAGS_TF;
+
+	if (vcpu->events.interrupt_shadow && !vmx->inject) {
+		shadow = vmx->have.shadow & SHADOW_BITS ?: GUEST_INTR_STATE_STI;
+		if (!(rflags & X86_EFLAGS_IF))
+			shadow = GUEST_INTR_STATE_MOV_SS;
+		if (step && shadow == GUEST_INTR_STATE_STI)
+			shadow = 0;
+	}
+	/* Bochs says so, too, where a step's instruction is still to come. */
+	if (step || (shadow | vmx->have.shadow) & SHADOW_BITS)
+		vmx_write(GUEST_PENDING_DBG_EXCEPTIONS,
+			  shadow && step ? PENDING_BS : 0);
+	if (vcpu->events.nmi_blocked &&
+	    (vmx->inject & INTR_INFO_INTR_TYPE_MASK) != INTR_TYPE_NMI_INTR)
+		shadow |= GUEST_INTR_STATE_NMI;
+	update(GUEST_INTERRUPTIBILITY_INFO, shadow, &vmx->have.shadow);
+}
+
+/* What the core keeps; most of it is as it was at the last exit. */
+static void write_general(struct vmx_vcpu *vmx)
+{
+	const struct wisp_vcpu *vcpu = &vmx->vcpu;
+	struct vmx_fields *have = &vmx->have;
+	u32 primary = vmx_caps.primary, exceptions = ALWAYS_TAKEN;
+
+	if (vcpu->intr_window)
+		primary |= CPU_BASED_INTR_WINDOW_EXITING;
+	if (vcpu->events.nmi_pending && vcpu->events.nmi_blocked)
+		primary |= CPU_BASED_NMI_WINDOW_EXITING;
+	if (vcpu->trap_int3)
+		exceptions |= BIT(X86_TRAP_BP);
+	if (vcpu->guest_has_dr)
+		primary &= ~CPU_BASED_MOV_DR_EXITING;
+	update(CPU_BASED_VM_EXEC_CONTROL, primary, &have->primary);
+	update(EXCEPTION_BITMAP, exceptions, &have->exceptions);
+	update(TSC_OFFSET, vcpu->tsc_offset, &have->tsc_offset);
+	update(GUEST_DR7, vcpu->breakpoints_live ? vcpu->breakpoints.dr7 :
+						   vcpu->debug.dr7, &have->dr7);
+	update(GUEST_RIP, vcpu->general.rip, &have->rip);
+	update(GUEST_RSP, vcpu->general.rsp, &have->rsp);
+	update(GUEST_RFLAGS, vcpu->general.rflags, &have->rflags);
+	if (native_read_cr2() != vmx->regs.control.cr2)
+		native_write_cr2(vmx->regs.control.cr2);
+	if (vcpu->guest_has_dr)
+		set_debugreg((unsigned long)vcpu->debug.dr6, 6);
+}
+
+static void read_general(struct vmx_vcpu *vmx)
+{
+	struct wisp_vcpu *vcpu = &vmx->vcpu;
+	struct vmx_fields *have = &vmx->have;
+	unsigned long dr6;
+
+	have->rip = vmx_read(GUEST_RIP);
+	have->rsp = vmx_read(GUEST_RSP);
+	have->rflags = vmx_read(GUEST_RFLAGS);
+	vcpu->general.rip = have->rip;
+	vcpu->general.rsp = have->rsp;
+	vcpu->general.rflags = have->rflags;
+	vmx->regs.control.cr2 = native_read_cr2();
+	have->shadow = vmx_read(GUEST_INTERRUPTIBILITY_INFO);
+	vcpu->events.interrupt_shadow = !!(have->shadow & SHADOW_BITS);
+	vcpu->events.nmi_blocked = !!(have->shadow & GUEST_INTR_STATE_NMI);
+	if (!vcpu->guest_has_dr)
+		return;
+	get_debugreg(dr6, 6);
+	vcpu->debug.dr6 = dr6;
+	have->dr7 = vmx_read(GUEST_DR7);
+	if (!vcpu->breakpoints_live)
+		vcpu->debug.dr7 = have->dr7;
+}
+
+static void vmx_run(struct wisp_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	u32 flags = vmx_caps.enter_flags, reason;
+	int failed;
+
+	if (unlikely(vmx->pdptes_stale) && !write_pdptes(vmx))
+		return;
+	if (unlikely(vmx->dirty))
+		write_dirty(vmx);
+	write_general(vmx);
+	write_shadow(vmx);
+	if (unlikely(wisp_hw_flush(vcpu)))
+		flush_ept(eptp(vmx));
+	wisp_ledger_enter(vcpu);
+
+	if (vmx->launched)
+		flags |= VMX_ENTER_RESUME;
+	failed = vmx_enter(&vcpu->general, flags);
+	if (vmx->inject)
+		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
+	vmx->inject = 0;
+	if (unlikely(failed == 2)) {
+		vcpu->exit.reason = WISP_EXIT_LOST;
+		return;
+	}
+	reason = failed ? 0 : vmx_read(VM_EXIT_REASON);
+	if (unlikely(failed || reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {
+		vmx_decode_failure(vcpu, reason, failed ?
+				   vmx_read(VM_INSTRUCTION_ERROR) : 0);
+		return;
+	}
+	vmx->launched = true;
+	vmx->valid = 0;
+	read_general(vmx);
+	vmx_decode(vcpu);
+}
+
+/* ---- vCPUs --------------------------------------------------------------- */
+
+static int vmx_vcpu_init(struct wisp_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	vmx->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vmx->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vmx->vmcs || !vmx->vapic)
+		return -ENOMEM;
+	*(u32 *)vmx->vmcs = vmx_caps.revision;
+	vmx->cpu = -1;
+	return 0;
+}
+
+static void vmx_vcpu_exit(struct wisp_vcpu *vcpu)
+{
+	free_page((unsigned long)vmx_of(vcpu)->vmcs);
+	free_page((unsigned long)vmx_of(vcpu)->vapic);
+}
+
+/* ---- init ---------------------------------------------------------------- */
+
+/* The kernel takes the flag away where the firmware locked VMX off. */
+static int probe(void)
+{
+	u64 control;
+
+	if (!(cpuid_ecx(1) & BIT(X86_FEATURE_VMX & 31)))
+		return -ENODEV;
+	if (rdmsrq_safe(MSR_IA32_FEAT_CTL, &control) ||
+	    !(control & FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX) ||
+	    !(control & FEAT_CTL_LOCKED)) {
+		pr_err("VMX is disabled by the firmware: enable it in the firmware's set-up\n");
+		return -EACCES;
+	}
+#ifdef X86_FEATURE_FRED
+	if (cpu_feature_enabled(X86_FEATURE_FRED)) {
+		pr_err("FRED is not supported: boot with fred=off\n");
+		return -EOPNOTSUPP;
+	}
+#endif
+	return 0;
+}
+
+static void vmx_exit(void)
+{
+	free_page((unsigned long)msr_bitmap);
+}
+
+static int vmx_init(void)
+{
+	/* From 0xc0000000 on: 1 KiB of bits for reads; 2 KiB on for writes. */
+	const u32 bases = (MSR_FS_BASE & 0x1fff) + 0x400 * 8;
+	int ret = probe();
+
+	if (!ret)
+		ret = vmx_caps_init();
+	if (ret)
+		return ret;
+	msr_bitmap = (void *)__get_free_page(GFP_KERNEL);
+	if (!msr_bitmap)
+		return -ENOMEM;
+	memset(msr_bitmap, 0xff, PAGE_SIZE);
+	/* FS_BASE, GS_BASE and KERNEL_GS_BASE are the guest's own. */
+	bitmap_clear(msr_bitmap, bases, 3);
+	bitmap_clear(msr_bitmap, bases + 0x800 * 8, 3);
+
+	l1d_flush &= boot_cpu_has_bug(X86_BUG_L1TF) && !cpu_mitigations_off() &&
+		     boot_cpu_has(X86_FEATURE_FLUSH_L1D);
+	vmx_backend.format.huge = vmx_caps.huge ? BIT(7) : 0;
+	vmx_backend.quirks = vmx_caps.huge ? 0 : WISP_QUIRK_NO_HUGE;
+	vmx_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
+	return 0;
+}
+
+struct wisp_backend vmx_backend = {
+	.id = WISP_BACKEND_VMX,
+	.name = "VMX",
+	.vcpu_size = sizeof(struct vmx_vcpu),
+	.per_window = true,
+	/* Write-back, whatever the guest's PAT and MTRRs say. */
+	.format = {
+		.table = VMX_EPT_RWX_MASK,
+		.leaf = VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT,
+		.present = VMX_EPT_RWX_MASK,
+		.readable = VMX_EPT_READABLE_MASK,
+		.writable = VMX_EPT_WRITABLE_MASK,
+		.executable = VMX_EPT_EXECUTABLE_MASK,
+		.levels = 4,
+	},
+	.init = vmx_init,
+	.exit = vmx_exit,
+	.cpu_enable = vmx_cpu_enable,
+	.cpu_disable = vmx_cpu_disable,
+	.vcpu_init = vmx_vcpu_init,
+	.vcpu_exit = vmx_vcpu_exit,
+	.get_state = vmx_get_state,
+	.set_state = vmx_set_state,
+	.inject = vmx_inject,
+	.window_enter = vmx_window_enter,
+	.window_leave = vmx_window_leave,
+	.run = vmx_run,
+};
