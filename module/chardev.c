@@ -29,6 +29,8 @@
 #include "host.h"
 #include "memory.h"
 #include "msr.h"
+#include "policy.h"
+#include "snapshot.h"
 #include "state.h"
 #include "vm.h"
 
@@ -74,6 +76,8 @@ struct wisp_ioctl {
 	}
 
 static const struct file_operations memory_fops;
+static const struct file_operations vm_fops;
+static const struct file_operations snapshot_fops;
 
 static long dispatch(struct file *file, const struct wisp_ioctl *table,
 		     size_t count, unsigned int number, void __user *user)
@@ -117,11 +121,56 @@ static long dispatch(struct file *file, const struct wisp_ioctl *table,
 	return ret;
 }
 
+/* The file of an object that is still to be made: all that can fail comes first. */
+static struct file *prepare_file(const char *name, const struct file_operations *fops,
+				 int *fd)
+{
+	struct file *file;
+
+	*fd = get_unused_fd_flags(O_CLOEXEC);
+	if (*fd < 0)
+		return ERR_PTR(*fd);
+	file = anon_inode_getfile(name, fops, NULL, O_RDWR);
+	if (IS_ERR(file))
+		put_unused_fd(*fd);
+	else
+		file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	return file;
+}
+
+/* @object, or the error that came instead. Returns the fd or that error. */
+static long publish(int fd, struct file *file, void *object)
+{
+	if (IS_ERR(object)) {
+		put_unused_fd(fd);
+		fput(file);
+		return PTR_ERR(object);
+	}
+	file->private_data = object;
+	if (file->f_op == &memory_fops)
+		wisp_memory_bind(object, file);
+	fd_install(fd, file);
+	return fd;
+}
+
+/* An fd argument of a call, which is to be of this kind. */
+static struct file *get_argument(int fd, const struct file_operations *fops)
+{
+	struct file *file = fget(fd);
+
+	if (!file)
+		return ERR_PTR(-EBADF);
+	if (file->f_op == fops)
+		return file;
+	fput(file);
+	return ERR_PTR(-EINVAL);
+}
+
 /* ---- memory fd ----------------------------------------------------------- */
 
 static int memory_release(struct inode *inode, struct file *file)
 {
-	wisp_memory_destroy(file->private_data);
+	wisp_memory_put(file->private_data);
 	return 0;
 }
 
@@ -132,11 +181,9 @@ static int memory_mmap(struct file *file, struct vm_area_struct *vma)
 
 static ssize_t memory_read(struct kiocb *iocb, struct iov_iter *to)
 {
-	ssize_t n;
+	ssize_t n = wisp_memory_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
 
-	n = wisp_memory_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
-	if (n > 0)
-		iocb->ki_pos += n;
+	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
 }
 
@@ -148,8 +195,7 @@ static ssize_t memory_write(struct kiocb *iocb, struct iov_iter *from)
 	if (iov_iter_count(from) && iocb->ki_pos >= wisp_memory_size(memory))
 		return -ENOSPC;
 	n = wisp_memory_write(memory, iocb->ki_pos, from);
-	if (n > 0)
-		iocb->ki_pos += n;
+	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
 }
 
@@ -169,8 +215,7 @@ static long discard(struct file *file, void *data)
 	    arg->discard_size > memory_size ||
 	    arg->offset > memory_size - arg->discard_size)
 		return -EINVAL;
-	wisp_memory_discard(memory, arg->offset, arg->discard_size);
-	return 0;
+	return wisp_memory_discard(memory, arg->offset, arg->discard_size);
 }
 
 static const struct wisp_ioctl memory_ioctls[] = {
@@ -199,27 +244,23 @@ static const struct file_operations memory_fops = {
 
 static int vm_release(struct inode *inode, struct file *file)
 {
-	wisp_vm_destroy(file->private_data);
+	wisp_vm_put(file->private_data);
 	return 0;
 }
 
 static ssize_t vm_read(struct kiocb *iocb, struct iov_iter *to)
 {
-	ssize_t n;
+	ssize_t n = wisp_vm_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
 
-	n = wisp_vm_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
-	if (n > 0)
-		iocb->ki_pos += n;
+	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
 }
 
 static ssize_t vm_write(struct kiocb *iocb, struct iov_iter *from)
 {
-	ssize_t n;
+	ssize_t n = wisp_vm_write(iocb->ki_filp->private_data, iocb->ki_pos, from);
 
-	n = wisp_vm_write(iocb->ki_filp->private_data, iocb->ki_pos, from);
-	if (n > 0)
-		iocb->ki_pos += n;
+	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
 }
 
@@ -293,18 +334,16 @@ static long set_slot(struct file *file, void *data)
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);
 
-	memory_file = fget(arg->memory);
-	if (!memory_file)
-		return -EBADF;
-	if (memory_file->f_op != &memory_fops)
-		return -EINVAL;
+	memory_file = get_argument(arg->memory, &memory_fops);
+	if (IS_ERR(memory_file))
+		return PTR_ERR(memory_file);
 	slot->memory = memory_file->private_data;
 	memory_size = wisp_memory_size(slot->memory);
 	if (arg->slot_size > memory_size ||
 	    arg->offset > memory_size - arg->slot_size)
 		return -EINVAL;
 
-	slot->file = no_free_ptr(memory_file);
+	wisp_memory_get(slot->memory);
 	return wisp_vm_set_slot(vm, no_free_ptr(slot));
 }
 
@@ -355,61 +394,57 @@ static long stats(struct file *file, void *data)
 	return 0;
 }
 
+/* The same for both kinds of table; @where is in @vm. */
+static int set_policy(struct wisp_vm *vm, struct wisp_policy **where, u64 entries,
+		      u32 count, size_t entry_size,
+		      int (*check)(struct wisp_policy *policy))
+{
+	struct wisp_policy *policy;
+	int ret = 0;
+
+	policy = wisp_policy_alloc(count, entry_size);
+	if (!policy)
+		return -ENOMEM;
+	if (copy_from_user(policy->cpuid, u64_to_user_ptr(entries),
+			   count * entry_size))
+		ret = -EFAULT;
+	if (!ret)
+		ret = check(policy);
+	if (!ret) {
+		guard(mutex)(&vm->lock);
+		if (xa_empty(&vm->vcpus))
+			swap(*where, policy);
+		else
+			ret = -EBUSY;
+	}
+	wisp_policy_put(policy);
+	return ret;
+}
+
 static long set_cpuid(struct file *file, void *data)
 {
-	struct wisp_cpuid *cpuid __free(kfree) = NULL;
 	struct wisp_vm *vm = file->private_data;
 	struct wisp_set_cpuid *arg = data;
-	int ret;
 
 	if (arg->reserved)
 		return -EINVAL;
 	if (arg->count > WISP_MAX_CPUID)
 		return -E2BIG;
-	cpuid = wisp_cpuid_create(arg->count);
-	if (!cpuid)
-		return -ENOMEM;
-	if (copy_from_user(cpuid->entries, u64_to_user_ptr(arg->entries),
-			   arg->count * sizeof(*cpuid->entries)))
-		return -EFAULT;
-	ret = wisp_cpuid_check(cpuid);
-	if (ret)
-		return ret;
-
-	guard(mutex)(&vm->lock);
-	if (!xa_empty(&vm->vcpus))
-		return -EBUSY;
-	swap(vm->own_cpuid, cpuid);
-	vm->cpuid = vm->own_cpuid;
-	return 0;
+	return set_policy(vm, &vm->cpuid, arg->entries, arg->count,
+			  sizeof(struct wisp_cpuid_entry), wisp_cpuid_check);
 }
 
 static long set_msr_policy(struct file *file, void *data)
 {
-	struct wisp_msr_policy *policy __free(kfree) = NULL;
 	struct wisp_vm *vm = file->private_data;
 	struct wisp_set_msr_policy *arg = data;
-	int ret;
 
 	if (arg->reserved)
 		return -EINVAL;
 	if (arg->count > WISP_MAX_MSR_RANGES)
 		return -E2BIG;
-	policy = wisp_msr_policy_create(arg->count);
-	if (!policy)
-		return -ENOMEM;
-	if (copy_from_user(policy->ranges, u64_to_user_ptr(arg->ranges),
-			   arg->count * sizeof(*policy->ranges)))
-		return -EFAULT;
-	ret = wisp_msr_policy_check(policy);
-	if (ret)
-		return ret;
-
-	guard(mutex)(&vm->lock);
-	if (!xa_empty(&vm->vcpus))
-		return -EBUSY;
-	swap(vm->msr_policy, policy);
-	return 0;
+	return set_policy(vm, &vm->msrs, arg->ranges, arg->count,
+			  sizeof(struct wisp_msr_range), wisp_msr_check);
 }
 
 static void prepare_vcpu(void *data)
@@ -421,11 +456,13 @@ static void prepare_vcpu(void *data)
 
 static long create_vcpu(struct file *file, void *data)
 {
+	struct wisp_vm *vm = file->private_data;
 	struct wisp_create_vcpu *arg = data;
 
 	if (arg->reserved || arg->vcpu >= WISP_MAX_VCPUS)
 		return -EINVAL;
-	return wisp_vcpu_create(file->private_data, arg->vcpu);
+	guard(mutex)(&vm->lock);
+	return wisp_vcpu_create(vm, arg->vcpu, true);
 }
 
 /* Where in struct wisp_state each group is. */
@@ -468,10 +505,8 @@ static int copy_groups(u32 wanted, struct wisp_state *state, void __user *user,
 	return 0;
 }
 
-/* Both directions: @arg is checked, *@vcpu found, a buffer allocated. */
-static struct wisp_state *begin_state(struct wisp_vm *vm,
-				      struct wisp_vcpu_state *arg,
-				      struct wisp_vcpu **vcpu)
+/* Both directions and both kinds of fd: @arg is checked, a buffer allocated. */
+static struct wisp_state *begin_state(struct wisp_vcpu_state *arg)
 {
 	struct wisp_state *state;
 
@@ -480,9 +515,6 @@ static struct wisp_state *begin_state(struct wisp_vm *vm,
 		return ERR_PTR(-EINVAL);
 	if (arg->groups & ~WISP_STATE_ALL)
 		return ERR_PTR(-EOPNOTSUPP);
-	*vcpu = wisp_vm_find_vcpu(vm, arg->vcpu);
-	if (!*vcpu)
-		return ERR_PTR(-ENOENT);
 	state = kmalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
 	return state ?: ERR_PTR(-ENOMEM);
 }
@@ -494,10 +526,11 @@ static long get_state(struct file *file, void *data)
 	struct wisp_vcpu *vcpu;
 	int ret;
 
-	state = begin_state(file->private_data, arg, &vcpu);
+	state = begin_state(arg);
 	if (IS_ERR(state))
 		return PTR_ERR(state);
-	ret = wisp_vcpu_get_state(vcpu, arg->groups, state);
+	vcpu = wisp_vm_find_vcpu(file->private_data, arg->vcpu);
+	ret = vcpu ? wisp_vcpu_get_state(vcpu, arg->groups, state) : -ENOENT;
 	if (ret)
 		return ret;
 	return copy_groups(arg->groups, state, u64_to_user_ptr(arg->state), true);
@@ -517,13 +550,67 @@ static long set_state(struct file *file, void *data)
 	struct wisp_vcpu *vcpu;
 	int ret;
 
-	state = begin_state(file->private_data, arg, &vcpu);
+	state = begin_state(arg);
 	if (IS_ERR(state))
 		return PTR_ERR(state);
+	vcpu = wisp_vm_find_vcpu(file->private_data, arg->vcpu);
+	if (!vcpu)
+		return -ENOENT;
 	ret = copy_groups(arg->groups, state, u64_to_user_ptr(arg->state), false);
 	if (ret)
 		return ret;
 	return wisp_vcpu_set_state(vcpu, arg->groups, state, &arg->field);
+}
+
+static long take_snapshot(struct file *file, void *data)
+{
+	struct file *new;
+	int fd;
+
+	new = prepare_file("[wisp-snapshot]", &snapshot_fops, &fd);
+	if (IS_ERR(new))
+		return PTR_ERR(new);
+	return publish(fd, new, wisp_snapshot_take(file->private_data));
+}
+
+static long reset(struct file *file, void *data)
+{
+	struct file *snapshot __free(fput) = NULL;
+	struct wisp_reset *arg = data;
+
+	if (arg->reserved)
+		return -EINVAL;
+	if (arg->snapshot == -1)
+		return wisp_snapshot_reset(file->private_data, NULL);
+	snapshot = get_argument(arg->snapshot, &snapshot_fops);
+	if (IS_ERR(snapshot))
+		return PTR_ERR(snapshot);
+	return wisp_snapshot_reset(file->private_data, snapshot->private_data);
+}
+
+static long dirty(struct file *file, void *data)
+{
+	struct wisp_dirty *arg = data;
+	u32 room = arg->count;
+	u64 *gpas;
+	s64 count;
+
+	if (arg->reserved)
+		return -EINVAL;
+	if (room > WISP_MAX_DIRTY)
+		return -E2BIG;
+	gpas = kvmalloc_array(max(room, 1U), sizeof(*gpas), GFP_KERNEL_ACCOUNT);
+	if (!gpas)
+		return -ENOMEM;
+	count = wisp_snapshot_dirty(file->private_data, gpas, room);
+	if (count >= 0) {
+		arg->count = min_t(u64, count, U32_MAX);
+		if (copy_to_user(u64_to_user_ptr(arg->pages), gpas,
+				 min(arg->count, room) * sizeof(*gpas)))
+			count = -EFAULT;
+	}
+	kvfree(gpas);
+	return min_t(s64, count, 0);
 }
 
 static const struct wisp_ioctl vm_ioctls[] = {
@@ -538,6 +625,10 @@ static const struct wisp_ioctl vm_ioctls[] = {
 	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
 	WISP_IOCTL_PREPARED(WISP_SET_STATE, wisp_vcpu_state, reserved,
 			    prepare_set_state, set_state),
+	WISP_IOCTL(WISP_SNAPSHOT, wisp_snapshot, flags, false,
+		   take_snapshot),
+	WISP_IOCTL(WISP_RESET, wisp_reset, reserved, false, reset),
+	WISP_IOCTL(WISP_DIRTY, wisp_dirty, pages, true, dirty),
 };
 
 static long vm_ioctl(struct file *file, unsigned int number, unsigned long arg)
@@ -568,18 +659,40 @@ static const struct file_operations vm_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
+/* ---- snapshot fd --------------------------------------------------------- */
+
+static const struct wisp_ioctl snapshot_ioctls[] = {
+	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
+};
+
+static long snapshot_ioctl(struct file *file, unsigned int number,
+			   unsigned long arg)
+{
+	return dispatch(file, snapshot_ioctls, ARRAY_SIZE(snapshot_ioctls), number,
+			(void __user *)arg);
+}
+
+static const struct file_operations snapshot_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_release,
+	.read_iter = vm_read,
+	.llseek = no_seek_end_llseek,
+	.unlocked_ioctl = snapshot_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
 /* ---- system fd ----------------------------------------------------------- */
 
 static long query(struct file *file, void *data)
 {
-	const struct wisp_cpuid *cpuid = wisp_cpuid_default();
+	const struct wisp_policy *cpuid = wisp_cpuid_default();
 	struct wisp_query *arg = data;
 	u32 room = min(arg->cpuid_count, cpuid->count);
 
 	if (arg->reserved)
 		return -EINVAL;
-	if (copy_to_user(u64_to_user_ptr(arg->cpuid), cpuid->entries,
-			 room * sizeof(*cpuid->entries)))
+	if (copy_to_user(u64_to_user_ptr(arg->cpuid), cpuid->cpuid,
+			 room * sizeof(*cpuid->cpuid)))
 		return -EFAULT;
 	*arg = (struct wisp_query){
 		.size = arg->size,
@@ -604,54 +717,38 @@ static long query(struct file *file, void *data)
 static long create_memory(struct file *file, void *data)
 {
 	struct wisp_create_memory *arg = data;
-	struct wisp_memory *memory;
-	struct file *memory_file;
+	struct file *new;
 	int fd;
 
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	memory = wisp_memory_create(arg->memory_size,
-				    arg->flags & WISP_MEMORY_HUGE);
-	if (IS_ERR(memory)) {
-		put_unused_fd(fd);
-		return PTR_ERR(memory);
-	}
-	memory_file = anon_inode_getfile("[wisp-memory]", &memory_fops, memory,
-					 O_RDWR);
-	if (IS_ERR(memory_file)) {
-		wisp_memory_destroy(memory);
-		put_unused_fd(fd);
-		return PTR_ERR(memory_file);
-	}
-	wisp_memory_bind(memory, memory_file);
-	fd_install(fd, memory_file);
-	return fd;
+	new = prepare_file("[wisp-memory]", &memory_fops, &fd);
+	if (IS_ERR(new))
+		return PTR_ERR(new);
+	return publish(fd, new, wisp_memory_create(arg->memory_size,
+						   arg->flags & WISP_MEMORY_HUGE));
+}
+
+static struct wisp_vm *fork_vm(int fd)
+{
+	struct file *file __free(fput) = get_argument(fd, &snapshot_fops);
+
+	return IS_ERR(file) ? ERR_CAST(file) :
+			      wisp_snapshot_fork(file->private_data);
 }
 
 static long create_vm(struct file *file, void *data)
 {
-	struct file *vm_file;
-	struct wisp_vm *vm;
+	struct wisp_create_vm *arg = data;
+	struct file *new;
 	int fd;
 
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	vm = wisp_vm_create();
-	if (IS_ERR(vm)) {
-		put_unused_fd(fd);
-		return PTR_ERR(vm);
-	}
-	vm_file = anon_inode_getfile("[wisp-vm]", &vm_fops, vm, O_RDWR);
-	if (IS_ERR(vm_file)) {
-		wisp_vm_destroy(vm);
-		put_unused_fd(fd);
-		return PTR_ERR(vm_file);
-	}
-	vm_file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
-	fd_install(fd, vm_file);
-	return fd;
+	if (arg->reserved || (arg->snapshot && !(arg->flags & WISP_VM_FORK)))
+		return -EINVAL;
+	new = prepare_file("[wisp-vm]", &vm_fops, &fd);
+	if (IS_ERR(new))
+		return PTR_ERR(new);
+	return publish(fd, new, arg->flags & WISP_VM_FORK ?
+					fork_vm(arg->snapshot) :
+					wisp_vm_create(0, false));
 }
 
 static const struct wisp_ioctl system_ioctls[] = {
@@ -663,7 +760,13 @@ static const struct wisp_ioctl system_ioctls[] = {
 		.flags = WISP_MEMORY_HUGE,
 		.handler = create_memory,
 	},
-	WISP_IOCTL(WISP_CREATE_VM, wisp_create_vm, flags, false, create_vm),
+	{
+		.number = WISP_CREATE_VM,
+		.size = sizeof(struct wisp_create_vm),
+		.min_size = offsetofend(struct wisp_create_vm, flags),
+		.flags = WISP_VM_FORK,
+		.handler = create_vm,
+	},
 };
 
 static long system_ioctl(struct file *file, unsigned int number,

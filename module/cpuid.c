@@ -19,6 +19,7 @@
 #include "backend.h"
 #include "compat.h"
 #include "host.h"
+#include "policy.h"
 
 #define HYPERVISOR_LEAF	0x40000000
 #define HYPERVISOR_NAME	0x70736957	/* "Wisp", three times */
@@ -61,14 +62,14 @@
 /* XSAVEOPT XSAVEC XGETBV1 */
 #define LEAF_D_1_EAX	(BIT(0) | BIT(1) | BIT(2))
 
-static struct wisp_cpuid *default_table;
+static struct wisp_policy *default_table;
 
 /* Appends the host's answer for a leaf; the caller cuts it down. */
 static struct wisp_cpuid_entry *add(u32 leaf, u32 subleaf, u32 flags)
 {
 	struct wisp_cpuid_entry *entry;
 
-	entry = &default_table->entries[default_table->count++];
+	entry = &default_table->cpuid[default_table->count++];
 	*entry = (struct wisp_cpuid_entry){
 		.leaf = leaf, .subleaf = subleaf, .flags = flags,
 	};
@@ -150,7 +151,8 @@ int wisp_cpuid_init(void)
 	struct wisp_cpuid_entry *entry;
 	u32 last;
 
-	default_table = wisp_cpuid_create(WISP_MAX_CPUID);
+	default_table = wisp_policy_alloc(WISP_MAX_CPUID,
+					  sizeof(struct wisp_cpuid_entry));
 	if (!default_table)
 		return -ENOMEM;
 	default_table->count = 0;
@@ -183,22 +185,12 @@ int wisp_cpuid_init(void)
 
 void wisp_cpuid_exit(void)
 {
-	kfree(default_table);
+	wisp_policy_put(default_table);
 }
 
-const struct wisp_cpuid *wisp_cpuid_default(void)
+const struct wisp_policy *wisp_cpuid_default(void)
 {
 	return default_table;
-}
-
-struct wisp_cpuid *wisp_cpuid_create(u32 count)
-{
-	struct wisp_cpuid *cpuid;
-
-	cpuid = kzalloc(struct_size(cpuid, entries, count), GFP_KERNEL_ACCOUNT);
-	if (cpuid)
-		cpuid->count = count;
-	return cpuid;
 }
 
 /* An entry without WISP_CPUID_SUBLEAF answers for all of its leaf. */
@@ -220,39 +212,44 @@ static int compare(const void *left, const void *right)
  *
  * Returns 0, -EINVAL or -EOPNOTSUPP.
  */
-int wisp_cpuid_check(struct wisp_cpuid *cpuid)
+int wisp_cpuid_check(struct wisp_policy *cpuid)
 {
 	struct wisp_cpuid_entry *entry;
 	u32 i;
 
 	for (i = 0; i < cpuid->count; i++) {
-		entry = &cpuid->entries[i];
+		entry = &cpuid->cpuid[i];
 		if (entry->flags & ~WISP_CPUID_SUBLEAF)
 			return -EOPNOTSUPP;
 		if (entry->reserved ||
 		    (entry->subleaf && !(entry->flags & WISP_CPUID_SUBLEAF)))
 			return -EINVAL;
 	}
-	sort(cpuid->entries, cpuid->count, sizeof(*entry), compare, NULL);
+	sort(cpuid->cpuid, cpuid->count, sizeof(*entry), compare, NULL);
 	for (i = 1; i < cpuid->count; i++)
-		if (!compare(&cpuid->entries[i - 1], &cpuid->entries[i]))
+		if (!compare(&cpuid->cpuid[i - 1], &cpuid->cpuid[i]))
 			return -EINVAL;
 	return 0;
 }
 
-static const struct wisp_cpuid_entry *find(const struct wisp_cpuid *cpuid,
+static const struct wisp_policy *table_of(const struct wisp_vm *vm)
+{
+	return vm->cpuid ?: default_table;
+}
+
+static const struct wisp_cpuid_entry *find(const struct wisp_policy *cpuid,
 					   u32 leaf, u32 subleaf)
 {
 	const struct wisp_cpuid_entry key = {
 		.leaf = leaf, .subleaf = subleaf, .flags = WISP_CPUID_SUBLEAF,
 	};
 
-	return __inline_bsearch(&key, cpuid->entries, cpuid->count, sizeof(key),
+	return __inline_bsearch(&key, cpuid->cpuid, cpuid->count, sizeof(key),
 				compare);
 }
 
 /* Bytes of a standard-format image with the components of @xcr0. */
-static u32 xsave_size(const struct wisp_cpuid *cpuid, u64 xcr0)
+static u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0)
 {
 	u32 size = offsetof(struct xregs_state, extended_state_area);
 	const struct wisp_cpuid_entry *entry;
@@ -293,7 +290,7 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 		break;
 	case 0xd:
 		if (subleaf < 2)
-			entry->ebx = xsave_size(vcpu->vm->cpuid,
+			entry->ebx = xsave_size(table_of(vcpu->vm),
 						wisp_host_sync_xcr0(vcpu));
 		break;
 	}
@@ -310,7 +307,7 @@ void wisp_cpuid_handle(struct wisp_vcpu *vcpu)
 	const struct wisp_cpuid_entry *found;
 	struct wisp_cpuid_entry entry = {};
 
-	found = find(vcpu->vm->cpuid, leaf, subleaf);
+	found = find(table_of(vcpu->vm), leaf, subleaf);
 	if (found) {
 		entry = *found;
 		patch(vcpu, leaf, subleaf, &entry);

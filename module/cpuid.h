@@ -9,20 +9,13 @@
 
 #include <uapi/linux/wisp.h>
 
+struct wisp_policy;
 struct wisp_vcpu;
-
-/* Constant after create; shared by reference. */
-struct wisp_cpuid {
-	u32 count;
-	struct wisp_cpuid_entry entries[];
-};
 
 int wisp_cpuid_init(void);
 void wisp_cpuid_exit(void);
-const struct wisp_cpuid *wisp_cpuid_default(void);
-
-struct wisp_cpuid *wisp_cpuid_create(u32 count);
-int wisp_cpuid_check(struct wisp_cpuid *cpuid);
+const struct wisp_policy *wisp_cpuid_default(void);
+int wisp_cpuid_check(struct wisp_policy *cpuid);
 void wisp_cpuid_handle(struct wisp_vcpu *vcpu);
 
 #endif

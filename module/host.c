@@ -95,18 +95,21 @@ void wisp_fpu_exit(void)
 	kmem_cache_destroy(fpu_cache);
 }
 
-/* In the initial configuration of each component, as FNINIT leaves it. */
 int wisp_fpu_alloc(struct wisp_fpu *fpu)
 {
-	struct xregs_state *image;
+	if (!fpu->xsave)
+		fpu->xsave = kmem_cache_alloc(fpu_cache, GFP_KERNEL_ACCOUNT);
+	return fpu->xsave ? 0 : -ENOMEM;
+}
 
-	image = kmem_cache_zalloc(fpu_cache, GFP_KERNEL_ACCOUNT);
-	if (!image)
-		return -ENOMEM;
+/* To the initial configuration of each component, as FNINIT leaves it. */
+void wisp_fpu_reset(struct wisp_fpu *fpu)
+{
+	struct xregs_state *image = fpu->xsave;
+
+	memset(image, 0, wisp_host_xsave_size);
 	image->i387.cwd = 0x37f;
 	image->i387.mxcsr = MXCSR_DEFAULT;
-	fpu->xsave = image;
-	return 0;
 }
 
 void wisp_fpu_free(struct wisp_fpu *fpu)

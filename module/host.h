@@ -36,6 +36,7 @@ void wisp_host_init(void);
 int wisp_fpu_init(void);
 void wisp_fpu_exit(void);
 int wisp_fpu_alloc(struct wisp_fpu *fpu);
+void wisp_fpu_reset(struct wisp_fpu *fpu);
 void wisp_fpu_free(struct wisp_fpu *fpu);
 void wisp_fpu_get(const struct wisp_fpu *fpu, void *image);
 void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,

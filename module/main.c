@@ -14,7 +14,7 @@
 #include "cpuid.h"
 #include "host.h"
 #include "hw.h"
-#include "memory.h"
+#include "pages.h"
 #include "state.h"
 
 #define CREATE_TRACE_POINTS
@@ -60,12 +60,12 @@ static int __init wisp_init(void)
 	ret = wisp_cpuid_init();
 	if (ret)
 		goto err_fpu;
-	ret = wisp_memory_init();
+	ret = wisp_pages_init();
 	if (ret)
 		goto err_cpuid;
 	ret = wisp_hw_init();
 	if (ret)
-		goto err_memory;
+		goto err_pages;
 	ret = wisp_chardev_init();
 	if (ret)
 		goto err_hw;
@@ -75,8 +75,8 @@ static int __init wisp_init(void)
 
 err_hw:
 	wisp_hw_exit();
-err_memory:
-	wisp_memory_exit();
+err_pages:
+	wisp_pages_exit();
 err_cpuid:
 	wisp_cpuid_exit();
 err_fpu:
@@ -90,7 +90,7 @@ static void __exit wisp_exit(void)
 {
 	wisp_chardev_exit();
 	wisp_hw_exit();
-	wisp_memory_exit();
+	wisp_pages_exit();
 	wisp_cpuid_exit();
 	wisp_fpu_exit();
 	wisp_backend->exit();

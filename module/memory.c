@@ -2,10 +2,6 @@
 /*
  * Memory objects.
  *
- * The pages of an object hang in a radix tree of its own. Its nodes are plain
- * arrays without parent pointers or tags, so that a subtree can later belong to
- * several objects at once.
- *
  * The mapping that userspace gets is PFNMAP: get_user_pages() refuses it, so
  * nobody can hold a page of a guest behind the driver's back.
  */
@@ -17,147 +13,144 @@
 #include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
-#include <linux/moduleparam.h>
 #include <linux/mutex.h>
-#include <linux/percpu_counter.h>
+#include <linux/refcount.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 
 #include "compat.h"
-
-#define NODE_BITS	6
-#define NODE_SLOTS	(1U << NODE_BITS)
-
-/*
- * A page whose entry has HUGE begins 2 MiB of adjacent pages that were allocated
- * together. Each of them has an entry and a reference of its own.
- */
-#define HUGE		1UL
-#define HUGE_ORDER	9
-#define HUGE_PAGES	(1UL << HUGE_ORDER)
-
-struct wisp_node {
-	/* Protected by the object's lock: nodes, or pages at the last level. */
-	void *slots[NODE_SLOTS];
-};
+#include "slat.h"
 
 struct wisp_memory {
 	/* Constant after create. */
 	u64 size;
-	unsigned int levels;
+	u64 id;				/* the same in its forks */
 	bool huge;
-	bool unlimited;
+	bool limited;
 	struct mem_cgroup *memcg;
 	struct address_space mapping;
 
+	refcount_t refs;
 	struct mutex lock;
 
 	/* Protected by @lock. */
-	struct wisp_node *root;
+	struct wisp_pages pages;
 	struct list_head users;
+
+	/* Protected by @lock: of a layered object. */
+	bool layered;
+	bool discarded;			/* a page of the base was */
+	struct wisp_pages base;
+	struct wisp_private *privates;
+	u32 nprivates;
+	u32 room;
+	u32 cold_resets;		/* one after the other */
 };
 
-static struct kmem_cache *node_cache;
+static atomic64_t last_id = ATOMIC64_INIT(0);
 
-static unsigned long max_memory_mib;
-module_param(max_memory_mib, ulong, 0444);
-MODULE_PARM_DESC(max_memory_mib,
-		 "guest memory of all who lack CAP_SYS_RESOURCE (0: half of RAM)");
+/* A page that is private has its number there, beside what pages.c keeps. */
+#define PRIVATE_SHIFT	1
 
-/* Pages of the objects that are limited, and how many there may be. */
-static struct percpu_counter used_pages;
-static s64 limit_pages;
+/* ---- layers -------------------------------------------------------------- */
 
-/*
- * Out of memory is an error of the call or an exit of the guest that asked; it
- * must not have the OOM killer choose somebody else.
- */
-#define MEMORY_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_ZERO)
-
-static unsigned int slot_of(pgoff_t index, unsigned int level)
+/* NULL: others share the page, or the object is not layered. */
+static struct wisp_private *private_of(struct wisp_memory *memory,
+				       struct page *page)
 {
-	return (index >> (level * NODE_BITS)) & (NODE_SLOTS - 1);
+	unsigned long number = page_private(page) >> PRIVATE_SHIFT;
+
+	/* Another object's number is that of another page here. */
+	return number < memory->nprivates &&
+	       memory->privates[number].page == page ?
+		       &memory->privates[number] : NULL;
 }
 
-static struct page *page_of(void *entry)
+static int reserve_private(struct wisp_memory *memory)
 {
-	return (struct page *)((unsigned long)entry & ~HUGE);
+	u32 room = memory->room ? 2 * memory->room : 8;
+	struct wisp_private *privates;
+
+	if (!memory->layered || memory->nprivates < memory->room)
+		return 0;
+	privates = kvmalloc_array(room, sizeof(*privates), GFP_KERNEL_ACCOUNT);
+	if (!privates)
+		return -ENOMEM;
+	memcpy(privates, memory->privates, memory->nprivates * sizeof(*privates));
+	kvfree(memory->privates);
+	memory->privates = privates;
+	memory->room = room;
+	return 0;
 }
 
-/*
- * Returns the entry for @index at @level: 0 for a page. NULL: a node above it is
- * absent or, with @create, there was no memory for it.
- */
-static void **find_entry(struct wisp_memory *memory, pgoff_t index,
-			 unsigned int level, bool create)
+static void add_private(struct wisp_memory *memory, pgoff_t index,
+			struct page *page, struct page *origin)
 {
-	struct wisp_node **node = &memory->root;
-	unsigned int at = memory->levels;
+	if (!memory->layered)
+		return;
+	set_page_private(page, (page_private(page) & WISP_PAGE_LIMITED) |
+			       (unsigned long)memory->nprivates << PRIVATE_SHIFT);
+	memory->privates[memory->nprivates++] = (struct wisp_private){
+		.index = index,
+		.written = true,
+		.page = page,
+		.origin = origin,
+	};
+}
+
+/* Nobody sees what was at [@offset, @offset + @size) when this returns. */
+static void revoke(struct wisp_memory *memory, u64 offset, u64 size)
+{
+	struct wisp_memory_user *user;
 
 	lockdep_assert_held(&memory->lock);
-	for (;;) {
-		if (!*node) {
-			if (!create)
-				return NULL;
-			*node = kmem_cache_alloc(node_cache, MEMORY_GFP);
-			if (!*node)
-				return NULL;
-		}
-		if (--at == level)
-			return &(*node)->slots[slot_of(index, level)];
-		node = (struct wisp_node **)&(*node)->slots[slot_of(index, at)];
-	}
+	list_for_each_entry(user, &memory->users, list)
+		user->revoke(user, offset, size);
+	if (mapping_mapped(&memory->mapping))
+		unmap_mapping_range(&memory->mapping, offset, size, 1);
 }
 
-static struct page *find_page(struct wisp_memory *memory, pgoff_t index)
+/* A page of our own at @index, where the object has @old or zeroes. */
+static int replace_page(struct wisp_memory *memory, pgoff_t index,
+			struct page *old, struct wisp_memory_page *found)
 {
-	void **entry = find_entry(memory, index, 0, false);
+	struct page *page;
+	void **entry;
 
-	return entry ? page_of(*entry) : NULL;
+	if (reserve_private(memory))
+		return -ENOMEM;
+	page = wisp_page_alloc(0, memory->limited, !old);
+	if (!page)
+		return -ENOMEM;
+	entry = wisp_pages_split(&memory->pages, index) ? NULL :
+		wisp_pages_own(&memory->pages, index);
+	if (!entry) {
+		wisp_page_put(page);
+		return -ENOMEM;
+	}
+	if (old)
+		copy_page(page_address(page), page_address(old));
+	if (memory->layered)
+		revoke(memory, (u64)index << PAGE_SHIFT, PAGE_SIZE);
+	wisp_entry_put(xchg(entry, page));
+	add_private(memory, index, page, old);
+	found->page = page;
+	found->private = private_of(memory, page);
+	found->writable = true;
+	return 0;
 }
 
 /* ---- allocation ---------------------------------------------------------- */
 
-static bool charge(struct wisp_memory *memory, s64 npages)
-{
-	if (memory->unlimited)
-		return true;
-	percpu_counter_add(&used_pages, npages);
-	if (percpu_counter_compare(&used_pages, limit_pages) <= 0)
-		return true;
-	percpu_counter_sub(&used_pages, npages);
-	return false;
-}
-
-static void uncharge(struct wisp_memory *memory, s64 npages)
-{
-	if (!memory->unlimited)
-		percpu_counter_sub(&used_pages, npages);
-}
-
-static struct page *alloc_charged(struct wisp_memory *memory, unsigned int order)
-{
-	gfp_t gfp = order ? (MEMORY_GFP & ~__GFP_RETRY_MAYFAIL) | __GFP_NORETRY |
-			    __GFP_NOWARN : MEMORY_GFP;
-	struct page *page;
-
-	if (!charge(memory, 1 << order))
-		return NULL;
-	page = alloc_pages(gfp, order);
-	if (!page)
-		uncharge(memory, 1 << order);
-	return page;
-}
-
 /* Whether nothing at all is in the 2 MiB round @index. */
 static bool stretch_empty(struct wisp_memory *memory, pgoff_t index)
 {
-	void **entry = find_entry(memory, index, 1, false);
+	void **entry = wisp_pages_find(&memory->pages, index, 1);
 	unsigned int i;
 
 	/* Eight nodes side by side: their index in the parent is aligned. */
-	for (i = 0; entry && i < HUGE_PAGES / NODE_SLOTS; i++)
+	for (i = 0; entry && i < WISP_HUGE_PAGES / WISP_NODE_SLOTS; i++)
 		if (entry[i])
 			return false;
 	return true;
@@ -171,156 +164,116 @@ static bool fill_stretch(struct wisp_memory *memory, pgoff_t first)
 	pgoff_t i;
 
 	/* The nodes first, so that nothing can fail once pages are there. */
-	for (i = 0; i < HUGE_PAGES; i += NODE_SLOTS)
-		if (!find_entry(memory, first + i, 0, true))
+	for (i = 0; i < WISP_HUGE_PAGES; i += WISP_NODE_SLOTS)
+		if (!wisp_pages_own(&memory->pages, first + i))
 			return false;
-	page = alloc_charged(memory, HUGE_ORDER);
+	page = wisp_page_alloc(WISP_HUGE_ORDER, memory->limited, true);
 	if (!page)
 		return false;
-	split_page(page, HUGE_ORDER);
-	for (i = 0; i < HUGE_PAGES; i++) {
-		if (!slot_of(i, 0))
-			entry = find_entry(memory, first + i, 0, false);
+	for (i = 0; i < WISP_HUGE_PAGES; i++) {
+		if (!(i % WISP_NODE_SLOTS))
+			entry = wisp_pages_own(&memory->pages, first + i);
 		*entry++ = page + i;
 	}
-	entry = find_entry(memory, first, 0, false);
-	*entry = (void *)((unsigned long)page | HUGE);
+	entry = wisp_pages_own(&memory->pages, first);
+	*entry = (void *)((unsigned long)page | WISP_ENTRY_HUGE);
 	return true;
 }
 
 static bool try_huge(struct wisp_memory *memory, pgoff_t index)
 {
-	pgoff_t first = index & ~(HUGE_PAGES - 1);
+	pgoff_t first = index & ~(WISP_HUGE_PAGES - 1);
 
-	return memory->huge && first + HUGE_PAGES <= memory->size >> PAGE_SHIFT &&
+	return memory->huge && !memory->layered &&
+	       first + WISP_HUGE_PAGES <= memory->size >> PAGE_SHIFT &&
 	       stretch_empty(memory, first) && fill_stretch(memory, first);
 }
 
-/* The page at @index, allocated and zeroed if it was missing, or NULL. */
-static struct page *alloc_page_at(struct wisp_memory *memory, pgoff_t index)
-{
-	struct page *page = find_page(memory, index);
-	struct mem_cgroup *old;
-	void **entry;
-
-	if (page)
-		return page;
-	old = set_active_memcg(memory->memcg);
-	if (try_huge(memory, index)) {
-		page = find_page(memory, index);
-	} else {
-		entry = find_entry(memory, index, 0, true);
-		if (entry)
-			*entry = page = alloc_charged(memory, 0);
-	}
-	set_active_memcg(old);
-	return page;
-}
-
-/* ---- giving pages back --------------------------------------------------- */
-
-/* Moves the pages of [@first, @last] below @node to @pages. */
-static void take_pages(struct wisp_node *node, unsigned int level,
-		       pgoff_t first, pgoff_t last, struct list_head *pages)
-{
-	pgoff_t span = 1UL << (level * NODE_BITS), end;
-	void **entry;
-
-	for (;; first = end + 1) {
-		end = min(first | (span - 1), last);
-		entry = &node->slots[slot_of(first, level)];
-		if (*entry && level) {
-			take_pages(*entry, level - 1, first, end, pages);
-			if (end - first == span - 1) {
-				kmem_cache_free(node_cache, *entry);
-				*entry = NULL;
-			}
-		} else if (*entry) {
-			list_add(&page_of(*entry)->lru, pages);
-			*entry = NULL;
-		}
-		if (end == last)
-			break;
-	}
-	cond_resched();
-}
-
-static void free_taken(struct wisp_memory *memory, struct list_head *pages)
-{
-	struct page *page, *next;
-	s64 count = 0;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		__free_page(page);
-		if (!(++count % HUGE_PAGES))
-			cond_resched();
-	}
-	uncharge(memory, count);
-}
-
-/* The stretches at both ends of a range that is taken out are no longer whole. */
-static void split_stretch(struct wisp_memory *memory, pgoff_t index)
-{
-	void **entry = find_entry(memory, index & ~(HUGE_PAGES - 1), 0, false);
-
-	if (entry)
-		*entry = page_of(*entry);
-}
-
-/**
- * wisp_memory_discard() - free the pages of a range: it reads as zero again
- * @memory: the object
- * @offset: bytes, a multiple of PAGE_SIZE
- * @size: bytes, a multiple of PAGE_SIZE, not 0; the range is in the object
- *
- * Nobody sees the old pages when this returns. May sleep.
+/*
+ * The page at @index as it can be had now: one that others share may be read
+ * only, and zeroes of a layered object are nobody's page.
  */
-void wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
+static bool find_page(struct wisp_memory *memory, pgoff_t index,
+		      struct wisp_memory_page *found)
 {
-	pgoff_t first = offset >> PAGE_SHIFT;
-	pgoff_t last = (offset + size - 1) >> PAGE_SHIFT;
-	struct wisp_memory_user *user;
-	LIST_HEAD(pages);
+	void **entry = wisp_pages_find(&memory->pages, index, 0);
 
-	scoped_guard(mutex, &memory->lock) {
-		if (!memory->root)
-			return;
-		split_stretch(memory, first);
-		split_stretch(memory, last);
-		take_pages(memory->root, memory->levels - 1, first, last, &pages);
-		if (list_empty(&pages))
-			return;
-		list_for_each_entry(user, &memory->users, list)
-			user->revoke(user, offset, size);
-		unmap_mapping_range(&memory->mapping, offset, size, 1);
+	if (entry && *entry) {
+		found->page = wisp_entry_page(*entry);
+		found->private = private_of(memory, found->page);
+		found->writable = !memory->layered || found->private;
+	} else if (memory->layered) {
+		found->page = ZERO_PAGE(0);
+		found->writable = false;
 	}
-	free_taken(memory, &pages);
+	return found->page;
 }
 
-/* @user's tables get the object's pages from now on. May sleep. */
-void wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user)
+/* Finds the page at @index, or makes it. Returns 0 or -ENOMEM. */
+static int get_page_at(struct wisp_memory *memory, pgoff_t index, bool write,
+		       struct wisp_memory_page *found)
 {
+	struct mem_cgroup *memcg;
+	struct page *old;
+	int ret = 0;
+
+	if (!find_page(memory, index, found) || (write && !found->writable)) {
+		old = found->page == ZERO_PAGE(0) ? NULL : found->page;
+		memcg = set_active_memcg(memory->memcg);
+		if (!old && try_huge(memory, index))
+			find_page(memory, index, found);
+		else
+			ret = replace_page(memory, index, old, found);
+		set_active_memcg(memcg);
+	}
+	return ret;
+}
+
+/* ---- the object ---------------------------------------------------------- */
+
+/* Somebody's tables get the object's pages from now on. May sleep. Returns 0, or
+ * -EBUSY: a layered object is written by one VM only.
+ */
+int wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user)
+{
+	struct wisp_memory_user *other;
+
 	guard(mutex)(&memory->lock);
+	list_for_each_entry(other, &memory->users, list)
+		if (memory->layered && other->owner != user->owner &&
+		    (other->writes || user->writes))
+			return -EBUSY;
 	list_add(&user->list, &memory->users);
+	return 0;
 }
 
 /* Its revoke() is not called any more, nor is it running. May sleep. */
 void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *user)
 {
+	u32 i;
+
 	guard(mutex)(&memory->lock);
 	list_del(&user->list);
+	for (i = 0; i < memory->nprivates; i++)
+		memory->privates[i].leaf = NULL;
 }
 
-/* ---- the object ---------------------------------------------------------- */
-
-static unsigned int levels_for(u64 npages)
+static struct wisp_memory *alloc_memory(u64 size)
 {
-	unsigned int levels = 1;
+	struct wisp_memory *memory;
 
-	while (npages > 1ULL << (levels * NODE_BITS))
-		levels++;
-	return levels;
+	memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+	if (!memory)
+		return NULL;
+	memory->size = size;
+	memory->pages.levels = wisp_pages_levels(size >> PAGE_SHIFT);
+	memory->limited = !capable(CAP_SYS_RESOURCE);
+	refcount_set(&memory->refs, 1);
+	INIT_LIST_HEAD(&memory->users);
+	memory->memcg = get_mem_cgroup_from_mm(current->mm);
+	address_space_init_once(&memory->mapping);
+	mutex_init(&memory->lock);
+	return memory;
 }
 
 /**
@@ -336,35 +289,28 @@ struct wisp_memory *wisp_memory_create(u64 size, bool huge)
 
 	if (!size || size > WISP_MEMORY_MAX_SIZE || !PAGE_ALIGNED(size))
 		return ERR_PTR(-EINVAL);
-
-	memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+	memory = alloc_memory(size);
 	if (!memory)
 		return ERR_PTR(-ENOMEM);
-	memory->size = size;
-	memory->levels = levels_for(size >> PAGE_SHIFT);
-	memory->huge = huge && memory->levels > 1;
-	memory->unlimited = capable(CAP_SYS_RESOURCE);
-	INIT_LIST_HEAD(&memory->users);
-	memory->memcg = get_mem_cgroup_from_mm(current->mm);
-	address_space_init_once(&memory->mapping);
-	mutex_init(&memory->lock);
+	memory->id = atomic64_inc_return(&last_id);
+	memory->huge = huge && memory->pages.levels > 1;
 	return memory;
 }
 
-/**
- * wisp_memory_destroy() - free the object and its pages
- * @memory: nobody else refers to it; nothing maps it
- */
-void wisp_memory_destroy(struct wisp_memory *memory)
+struct wisp_memory *wisp_memory_get(struct wisp_memory *memory)
 {
-	LIST_HEAD(pages);
+	refcount_inc(&memory->refs);
+	return memory;
+}
 
-	if (memory->root) {
-		take_pages(memory->root, memory->levels - 1, 0,
-			   (1UL << (memory->levels * NODE_BITS)) - 1, &pages);
-		kmem_cache_free(node_cache, memory->root);
-	}
-	free_taken(memory, &pages);
+/* Nothing maps it where this was the last reference. May sleep. */
+void wisp_memory_put(struct wisp_memory *memory)
+{
+	if (!memory || !refcount_dec_and_test(&memory->refs))
+		return;
+	wisp_pages_put(&memory->pages);
+	wisp_pages_put(&memory->base);
+	kvfree(memory->privates);
 	mem_cgroup_put(memory->memcg);
 	mutex_destroy(&memory->lock);
 	kfree(memory);
@@ -378,7 +324,6 @@ void wisp_memory_bind(struct wisp_memory *memory, struct file *file)
 {
 	memory->mapping.host = file_inode(file);
 	file->f_mapping = &memory->mapping;
-	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 }
 
 u64 wisp_memory_size(const struct wisp_memory *memory)
@@ -386,76 +331,283 @@ u64 wisp_memory_size(const struct wisp_memory *memory)
 	return memory->size;
 }
 
+/* What an object has in common with its forks. */
+u64 wisp_memory_id(const struct wisp_memory *memory)
+{
+	return memory->id;
+}
+
+/**
+ * wisp_memory_discard() - free the pages of a range: it reads as zero again
+ * @memory: the object
+ * @offset: bytes, a multiple of PAGE_SIZE
+ * @size: bytes, a multiple of PAGE_SIZE, not 0; the range is in the object
+ *
+ * Nobody sees the old pages when this returns. May sleep. Returns 0, or -ENOMEM
+ * where others share the pages and there is no memory to tell them apart.
+ */
+int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
+{
+	struct wisp_pages old;
+	int ret;
+
+	guard(mutex)(&memory->lock);
+	/* Until nobody uses them, this keeps the pages. */
+	old = wisp_pages_get(&memory->pages);
+	ret = wisp_pages_clear(&memory->pages, offset >> PAGE_SHIFT,
+			       (offset + size - 1) >> PAGE_SHIFT);
+	if (!ret) {
+		memory->discarded = true;
+		revoke(memory, offset, size);
+	}
+	wisp_pages_put(&old);
+	return ret;
+}
+
 /**
  * wisp_memory_use() - do something with a page while it cannot go away
  * @memory: the object
  * @index: page index, below the object's size
+ * @write: the page is to be written: it must be the object's own
  * @use: called with the page, allocated if it was missing, and @arg
  * @arg: for @use
  *
  * May sleep. Returns what @use returned, or -ENOMEM.
  */
-int wisp_memory_use(struct wisp_memory *memory, pgoff_t index,
+int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
 		    int (*use)(void *arg, const struct wisp_memory_page *page),
 		    void *arg)
 {
 	struct wisp_memory_page found = {};
 	void **entry;
+	int ret;
 
 	guard(mutex)(&memory->lock);
-	found.page = alloc_page_at(memory, index);
-	if (!found.page)
-		return -ENOMEM;
+	ret = get_page_at(memory, index, write, &found);
+	if (ret)
+		return ret;
 	if (memory->huge) {
-		entry = find_entry(memory, index & ~(HUGE_PAGES - 1), 0, false);
-		found.huge = entry && (unsigned long)*entry & HUGE;
+		entry = wisp_pages_find(&memory->pages,
+					index & ~(WISP_HUGE_PAGES - 1), 0);
+		found.huge = entry && (unsigned long)*entry & WISP_ENTRY_HUGE;
 	}
 	return use(arg, &found);
 }
 
-static ssize_t read_page(struct wisp_memory *memory, u64 offset, size_t len,
-			 struct iov_iter *to)
-{
-	struct page *page;
-	size_t copied;
+/* ---- snapshots ----------------------------------------------------------- */
 
-	scoped_guard(mutex, &memory->lock) {
-		page = find_page(memory, offset >> PAGE_SHIFT);
-		if (page)
-			get_page(page);
-	}
-	if (!page)
-		return iov_iter_zero(len, to);
-	copied = copy_page_to_iter(page, offset_in_page(offset), len, to);
-	put_page(page);
-	return copied;
+static void drop_privates(struct wisp_memory *memory)
+{
+	kvfree(memory->privates);
+	memory->privates = NULL;
+	memory->nprivates = 0;
+	memory->room = 0;
+	memory->cold_resets = 0;
+	memory->discarded = false;
 }
 
-/*
- * The copy is made under the lock, so that no page is written after it was
- * taken away; user memory that is not there is faulted in outside of it, where
- * the fault may be on this very object.
- */
-static ssize_t write_page(struct wisp_memory *memory, u64 offset, size_t len,
-			  struct iov_iter *from)
+/* What the object has becomes its base. */
+static void set_base(struct wisp_memory *memory)
 {
-	struct page *page;
-	size_t copied;
+	lockdep_assert_held(&memory->lock);
+	memory->layered = true;
+	wisp_pages_put(&memory->base);
+	memory->base = wisp_pages_get(&memory->pages);
+	drop_privates(memory);
+	if (mapping_mapped(&memory->mapping))
+		unmap_mapping_range(&memory->mapping, 0, 0, 1);
+}
+
+/**
+ * wisp_memory_fork() - make an object that has the same pages
+ * @memory: the object; what it has is frozen
+ * @owner: of the only tables it may be in, from which the caller takes the write
+ *	permission
+ *
+ * May sleep. Returns the new object, or ERR_PTR of -EBUSY or -ENOMEM.
+ */
+struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
+				     const void *owner)
+{
+	struct wisp_memory *fork = alloc_memory(memory->size);
+	struct wisp_memory_user *user;
+
+	if (!fork)
+		return ERR_PTR(-ENOMEM);
+	guard(mutex)(&memory->lock);
+	list_for_each_entry(user, &memory->users, list) {
+		if (user->owner != owner) {
+			wisp_memory_put(fork);
+			return ERR_PTR(-EBUSY);
+		}
+	}
+	/* Or else not a page was written since the last time. */
+	if (!memory->layered || memory->base.root != memory->pages.root)
+		set_base(memory);
+	fork->id = memory->id;
+	fork->huge = memory->huge;
+	fork->layered = true;
+	fork->pages = wisp_pages_get(&memory->pages);
+	fork->base = wisp_pages_get(&memory->pages);
+	return fork;
+}
+
+/**
+ * wisp_memory_rebase() - have the pages of a frozen object, and no others
+ * @memory: the object
+ * @frozen: constant
+ * @owner: of tables that are not in use, and which the caller empties
+ *
+ * May sleep.
+ */
+void wisp_memory_rebase(struct wisp_memory *memory,
+			const struct wisp_memory *frozen, const void *owner)
+{
+	struct wisp_pages old;
+	struct wisp_memory_user *user;
+
+	guard(mutex)(&memory->lock);
+	if (memory->pages.root == frozen->pages.root)
+		return;
+	old = memory->pages;
+	memory->pages = wisp_pages_get(&frozen->pages);
+	set_base(memory);
+	list_for_each_entry(user, &memory->users, list)
+		if (user->owner != owner)
+			user->revoke(user, 0, memory->size);
+	wisp_pages_put(&old);
+}
+
+static bool is_dirty(const struct wisp_private *private,
+		     const struct wisp_slat_format *format)
+{
+	return private->shown || private->written || !private->leaf ||
+	       wisp_slat_dirty(format, private->leaf);
+}
+
+/* Pages that were written once keep their place only while that goes on. */
+static bool too_cold(struct wisp_memory *memory, u32 hot)
+{
+	if (memory->nprivates < 64 || hot > memory->nprivates / 4)
+		memory->cold_resets = 0;
+	else
+		memory->cold_resets++;
+	return memory->cold_resets > 16;
+}
+
+/**
+ * wisp_memory_reset() - copy back what was written since the base
+ * @memory: the object
+ * @format: of the entries that lead to it; no CPU uses them
+ *
+ * The pages stay where they are mapped; who uses entries flushes before. May
+ * sleep. Returns false where wisp_memory_rebase() must do it.
+ */
+bool wisp_memory_reset(struct wisp_memory *memory,
+		       const struct wisp_slat_format *format)
+{
+	struct wisp_private *private;
+	u32 i, hot = 0;
+
+	guard(mutex)(&memory->lock);
+	if (memory->discarded)
+		return false;
+	for (i = 0; i < memory->nprivates; i++) {
+		private = &memory->privates[i];
+		if (!is_dirty(private, format))
+			continue;
+		if (private->origin)
+			copy_page(page_address(private->page),
+				  page_address(private->origin));
+		else
+			clear_page(page_address(private->page));
+		private->written = false;
+		if (private->leaf)
+			wisp_slat_clean(format, private->leaf);
+		if (!(++hot % 1024))
+			cond_resched();
+	}
+	return !too_cold(memory, hot);
+}
+
+/**
+ * wisp_memory_dirty() - list the pages written since the base
+ * @memory: the object
+ * @format: as for wisp_memory_reset()
+ * @offset: of the range, in bytes
+ * @size: of the range, in bytes
+ * @gpa: where in the guest the range begins
+ * @gpas: gets the pages' guest-physical addresses
+ * @room: in @gpas
+ *
+ * Returns how many there are.
+ */
+u64 wisp_memory_dirty(struct wisp_memory *memory,
+		      const struct wisp_slat_format *format, u64 offset, u64 size,
+		      u64 gpa, u64 *gpas, u64 room)
+{
+	const struct wisp_private *private;
+	u64 at, count = 0;
+	u32 i;
+
+	guard(mutex)(&memory->lock);
+	for (i = 0; i < memory->nprivates; i++) {
+		private = &memory->privates[i];
+		at = ((u64)private->index << PAGE_SHIFT) - offset;
+		if (at >= size || !is_dirty(private, format))
+			continue;
+		if (count < room)
+			gpas[count] = gpa + at;
+		count++;
+	}
+	return count;
+}
+
+/* How many pages the object has that its base has not. */
+u64 wisp_memory_private(struct wisp_memory *memory)
+{
+	return READ_ONCE(memory->nprivates);
+}
+
+/* ---- reading, writing, mapping ------------------------------------------- */
+
+/*
+ * Copies are made under the lock, so that no page is used after it was taken
+ * away; user memory that is not there is faulted in outside of it, where the
+ * fault may be on this very object.
+ */
+static ssize_t rw_page(struct wisp_memory *memory, u64 offset, size_t len,
+		       struct iov_iter *iter, bool write)
+{
+	struct wisp_memory_page found = {};
+	void *at;
+	size_t n;
+
+	guard(mutex)(&memory->lock);
+	if (!write && !find_page(memory, offset >> PAGE_SHIFT, &found))
+		found.page = ZERO_PAGE(0);
+	if (write && get_page_at(memory, offset >> PAGE_SHIFT, true, &found))
+		return -ENOMEM;
+	at = page_address(found.page) + offset_in_page(offset);
+	pagefault_disable();
+	n = write ? copy_from_iter(at, len, iter) : copy_to_iter(at, len, iter);
+	pagefault_enable();
+	if (write && found.private)
+		found.private->written = true;
+	return n;
+}
+
+static ssize_t rw_some(struct wisp_memory *memory, u64 offset, size_t len,
+		       struct iov_iter *iter, bool write)
+{
+	ssize_t n;
 
 	for (;;) {
-		scoped_guard(mutex, &memory->lock) {
-			page = alloc_page_at(memory, offset >> PAGE_SHIFT);
-			if (!page)
-				return -ENOMEM;
-			pagefault_disable();
-			copied = copy_from_iter(page_address(page) +
-						offset_in_page(offset),
-						len, from);
-			pagefault_enable();
-		}
-		if (copied)
-			return copied;
-		if (fault_in_iov_iter_readable(from, len) == len)
+		n = rw_page(memory, offset, len, iter, write);
+		if (n)
+			return n;
+		if ((write ? fault_in_iov_iter_readable(iter, len) :
+			     fault_in_iov_iter_writeable(iter, len)) == len)
 			return -EFAULT;
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -464,8 +616,7 @@ static ssize_t write_page(struct wisp_memory *memory, u64 offset, size_t len,
 }
 
 static ssize_t rw(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
-		  ssize_t (*rw_page)(struct wisp_memory *memory, u64 offset,
-				     size_t len, struct iov_iter *iter))
+		  bool write)
 {
 	ssize_t total = 0, n;
 	size_t len;
@@ -473,9 +624,9 @@ static ssize_t rw(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
 	while (iov_iter_count(iter) && offset < memory->size) {
 		len = min3((u64)iov_iter_count(iter), memory->size - offset,
 			   (u64)(PAGE_SIZE - offset_in_page(offset)));
-		n = rw_page(memory, offset, len, iter);
-		if (n <= 0)
-			return total ?: n ?: -EFAULT;
+		n = rw_some(memory, offset, len, iter, write);
+		if (n < 0)
+			return total ?: n;
 		total += n;
 		offset += n;
 		if (fatal_signal_pending(current))
@@ -491,12 +642,12 @@ static ssize_t rw(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
  * @offset: bytes into the object
  * @to: where to; what is behind the object's end is not copied
  *
- * Returns bytes copied, or -EFAULT.
+ * Returns bytes copied, or -EFAULT or -EINTR.
  */
 ssize_t wisp_memory_read(struct wisp_memory *memory, u64 offset,
 			 struct iov_iter *to)
 {
-	return rw(memory, offset, to, read_page);
+	return rw(memory, offset, to, false);
 }
 
 /**
@@ -510,38 +661,62 @@ ssize_t wisp_memory_read(struct wisp_memory *memory, u64 offset,
 ssize_t wisp_memory_write(struct wisp_memory *memory, u64 offset,
 			  struct iov_iter *from)
 {
-	return rw(memory, offset, from, write_page);
+	return rw(memory, offset, from, true);
 }
 
 struct insert {
 	struct vm_area_struct *vma;
 	unsigned long hva;
+	bool write;
 	vm_fault_t fault;
 };
 
+/* What is mapped writable is always dirty: nobody sees when it is written. */
 static int insert_page(void *arg, const struct wisp_memory_page *page)
 {
 	struct insert *insert = arg;
+	unsigned long flags = insert->vma->vm_flags;
 
-	insert->fault = vmf_insert_pfn(insert->vma, insert->hva,
-				       page_to_pfn(page->page));
+	if (insert->write && page->private)
+		page->private->shown = true;
+	else if (!page->writable || page->private)
+		flags &= ~VM_WRITE;
+	insert->fault = vmf_insert_pfn_prot(insert->vma, insert->hva,
+					    page_to_pfn(page->page),
+					    vm_get_page_prot(flags));
 	return 0;
 }
 
 static vm_fault_t memory_fault(struct vm_fault *vmf)
 {
 	struct wisp_memory *memory = vmf->vma->vm_private_data;
-	struct insert insert = { .vma = vmf->vma, .hva = vmf->address };
+	struct insert insert = {
+		.vma = vmf->vma,
+		.hva = vmf->address,
+		.write = vmf->flags & FAULT_FLAG_WRITE,
+	};
 
 	if (vmf->pgoff >= memory->size >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
-	if (wisp_memory_use(memory, vmf->pgoff, insert_page, &insert))
+	if (wisp_memory_use(memory, vmf->pgoff, insert.write, insert_page,
+			    &insert))
 		return VM_FAULT_SIGBUS;
 	return insert.fault;
 }
 
+/* A page that was read is to be written: it faults again, as a write. */
+static vm_fault_t memory_mkwrite(struct vm_fault *vmf)
+{
+	struct wisp_memory *memory = vmf->vma->vm_private_data;
+
+	unmap_mapping_range(&memory->mapping, (u64)vmf->pgoff << PAGE_SHIFT,
+			    PAGE_SIZE, 1);
+	return VM_FAULT_NOPAGE;
+}
+
 static const struct vm_operations_struct memory_vm_ops = {
 	.fault = memory_fault,
+	.pfn_mkwrite = memory_mkwrite,
 };
 
 /**
@@ -563,27 +738,4 @@ int wisp_memory_mmap(struct wisp_memory *memory, struct vm_area_struct *vma)
 	vma->vm_ops = &memory_vm_ops;
 	vma->vm_private_data = memory;
 	return 0;
-}
-
-int wisp_memory_init(void)
-{
-	int ret;
-
-	limit_pages = max_memory_mib ? (s64)max_memory_mib << (20 - PAGE_SHIFT) :
-				       (s64)totalram_pages() / 2;
-	ret = percpu_counter_init(&used_pages, 0, GFP_KERNEL);
-	if (ret)
-		return ret;
-	node_cache = KMEM_CACHE(wisp_node, 0);
-	if (!node_cache) {
-		percpu_counter_destroy(&used_pages);
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-void wisp_memory_exit(void)
-{
-	kmem_cache_destroy(node_cache);
-	percpu_counter_destroy(&used_pages);
 }

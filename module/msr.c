@@ -7,34 +7,22 @@
  */
 #include "msr.h"
 
-#include <linux/overflow.h>
-#include <linux/slab.h>
-
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
 #include "backend.h"
 #include "compat.h"
+#include "policy.h"
 #include "state.h"
 
-struct wisp_msr_policy *wisp_msr_policy_create(u32 count)
-{
-	struct wisp_msr_policy *policy;
-
-	policy = kzalloc(struct_size(policy, ranges, count), GFP_KERNEL_ACCOUNT);
-	if (policy)
-		policy->count = count;
-	return policy;
-}
-
 /* Returns 0, -EINVAL (order) or -EOPNOTSUPP (action). */
-int wisp_msr_policy_check(const struct wisp_msr_policy *policy)
+int wisp_msr_check(struct wisp_policy *policy)
 {
 	const struct wisp_msr_range *range;
 	u32 i;
 
 	for (i = 0; i < policy->count; i++) {
-		range = &policy->ranges[i];
+		range = &policy->msrs[i];
 		if (range->read > WISP_MSR_IGNORE || range->write > WISP_MSR_IGNORE)
 			return -EOPNOTSUPP;
 		if (range->last < range->first ||
@@ -44,7 +32,7 @@ int wisp_msr_policy_check(const struct wisp_msr_policy *policy)
 	return 0;
 }
 
-static enum wisp_msr_action policy_action(const struct wisp_msr_policy *policy,
+static enum wisp_msr_action policy_action(const struct wisp_policy *policy,
 					  u32 index, bool write)
 {
 	const struct wisp_msr_range *range;
@@ -52,7 +40,7 @@ static enum wisp_msr_action policy_action(const struct wisp_msr_policy *policy,
 
 	while (low < high) {
 		middle = low + (high - low) / 2;
-		range = &policy->ranges[middle];
+		range = &policy->msrs[middle];
 		if (index < range->first)
 			high = middle;
 		else if (index > range->last)
@@ -154,7 +142,7 @@ enum wisp_msr_action wisp_msr_handle(struct wisp_vcpu *vcpu)
 			return write_kept(vcpu, value, index, group);
 	} else {
 		value = &none;
-		action = policy_action(vcpu->vm->msr_policy, index, write);
+		action = policy_action(vcpu->vm->msrs, index, write);
 		if (action != WISP_MSR_IGNORE || write)
 			return action;
 	}

@@ -9,16 +9,10 @@
 
 #include <uapi/linux/wisp.h>
 
+struct wisp_policy;
 struct wisp_vcpu;
 
-/* Constant after create. */
-struct wisp_msr_policy {
-	u32 count;
-	struct wisp_msr_range ranges[];
-};
-
-struct wisp_msr_policy *wisp_msr_policy_create(u32 count);
-int wisp_msr_policy_check(const struct wisp_msr_policy *policy);
+int wisp_msr_check(struct wisp_policy *policy);
 enum wisp_msr_action wisp_msr_handle(struct wisp_vcpu *vcpu);
 
 #endif

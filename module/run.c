@@ -26,11 +26,12 @@
 #include "hw.h"
 #include "ledger.h"
 #include "msr.h"
+#include "snapshot.h"
 #include "trace.h"
 
 #define RUN_FLAGS                                                 \
 	(WISP_RUN_INTR_WINDOW | WISP_RUN_STEP | WISP_RUN_BREAKPOINTS | \
-	 WISP_RUN_TRAP_INT3)
+	 WISP_RUN_TRAP_INT3 | WISP_RUN_RESET)
 
 /* Enables, LE, GE, bit 10, and the breakpoints' kinds and lengths: not GD. */
 #define BREAKPOINTS_DR7	0xffff07ffULL
@@ -572,9 +573,17 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 	struct run_request request;
 	int ret;
 
+	if (READ_ONCE(vcpu->page->flags) & WISP_RUN_RESET) {
+		ret = wisp_snapshot_reset(vcpu->vm, NULL);
+		if (ret)
+			return refuse(vcpu, ret == -EINVAL ? WISP_FIELD(flags) : 0,
+				      ret);
+	}
 	if (!mutex_trylock(&vcpu->lock))
 		return -EBUSY;
-	ret = take_request(vcpu, &request);
+	ret = wisp_vcpu_populate(vcpu);
+	if (!ret)
+		ret = take_request(vcpu, &request);
 	if (!ret) {
 		if (!request.complete || !wisp_debug_stepped(vcpu))
 			ret = run_loop(vcpu);

@@ -9,6 +9,8 @@
 #define WISP_SLAT_H
 
 #include <linux/atomic.h>
+#include <linux/compiler.h>
+#include <linux/mutex.h>
 #include <linux/types.h>
 
 struct list_head;
@@ -20,9 +22,11 @@ struct list_head;
  * @huge: set in a 2 MiB leaf besides; 0: there are none
  * @present: an entry with none of these is empty
  * @readable: set in a leaf that may be read
- * @writable: set in a leaf that may be written
+ * @writable: set in a leaf that may be written; in @table, too: permissions are
+ *	those that all levels give
  * @executable: set in a leaf that may be executed
  * @not_executable: set in a leaf that may not be executed
+ * @dirty: set by the hardware in a leaf that was written; 0: it tells nothing
  * @levels: of tables, 4 or 5
  */
 struct wisp_slat_format {
@@ -34,12 +38,19 @@ struct wisp_slat_format {
 	u64 writable;
 	u64 executable;
 	u64 not_executable;
+	u64 dirty;
 	unsigned int levels;
 };
 
 struct wisp_slat {
 	/* Constant after init. */
 	const struct wisp_slat_format *format;
+	void (*revoke)(struct wisp_slat *slat);
+
+	/* Tables stop being shared one at a time. */
+	struct mutex lock;
+
+	/* Set once, under @lock. */
 	u64 *root;
 
 	/*
@@ -49,12 +60,33 @@ struct wisp_slat {
 	atomic64_t generation;
 };
 
-int wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format);
+void wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format,
+		    void (*revoke)(struct wisp_slat *slat));
+int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *with);
 void wisp_slat_exit(struct wisp_slat *slat);
-int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge);
+int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
+		  u64 **leaf);
 
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed);
 void wisp_slat_free(struct list_head *freed);
+
+void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *with);
+
+/* Was the page behind @leaf written, as far as is known? */
+static inline bool wisp_slat_dirty(const struct wisp_slat_format *format,
+				   const u64 *leaf)
+{
+	u64 entry = READ_ONCE(*leaf);
+
+	return !format->dirty || !(entry & format->present) ||
+	       entry & format->dirty;
+}
+
+/* From here on. No CPU uses the entry; it flushes before it does again. */
+static inline void wisp_slat_clean(const struct wisp_slat_format *format, u64 *leaf)
+{
+	WRITE_ONCE(*leaf, *leaf & ~format->dirty);
+}
 
 #endif

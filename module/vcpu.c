@@ -15,6 +15,8 @@
 #include "budget.h"
 #include "compat.h"
 #include "creator.h"
+#include "snapshot.h"
+#include "vm.h"
 
 static_assert(sizeof(struct wisp_vcpu_page) == WISP_PAGE_SIZE);
 static_assert(PAGE_SIZE == WISP_PAGE_SIZE);
@@ -107,7 +109,11 @@ void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_state *state)
 {
 	/* struct wisp_state begins as struct wisp_registers: see state.h. */
-	wisp_vcpu_get_registers(vcpu, groups, (struct wisp_registers *)state);
+	if (vcpu->vm->frozen)
+		memcpy(state, &vcpu->scratch, sizeof(vcpu->scratch));
+	else
+		wisp_vcpu_get_registers(vcpu, groups,
+					(struct wisp_registers *)state);
 	if (groups & WISP_STATE_FPU)
 		wisp_fpu_get(&vcpu->fpu, state->xsave);
 }
@@ -171,16 +177,20 @@ void wisp_vcpu_load_state(struct wisp_vcpu *vcpu, u32 groups,
  * @groups: WISP_STATE_*
  * @state: kernel memory; gets the groups
  *
- * Returns 0, or -EBUSY where the vCPU runs.
+ * Returns 0, -EBUSY where the vCPU runs, or -ENOMEM.
  */
 int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			struct wisp_state *state)
 {
+	int ret;
+
 	if (!mutex_trylock(&vcpu->lock))
 		return -EBUSY;
-	wisp_vcpu_copy_state(vcpu, groups, state);
+	ret = wisp_vcpu_populate(vcpu);
+	if (!ret)
+		wisp_vcpu_copy_state(vcpu, groups, state);
 	mutex_unlock(&vcpu->lock);
-	return 0;
+	return ret;
 }
 
 /**
@@ -190,22 +200,24 @@ int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
  * @state: kernel memory
  * @field: gets the WISP_FIELD() id of what is refused, or 0
  *
- * Takes all or nothing. Returns 0, -EBUSY (runs), -EINVAL or -EOPNOTSUPP (see
- * @field).
+ * Takes all or nothing. Returns 0, -EBUSY (runs), -ENOMEM, -EINVAL or
+ * -EOPNOTSUPP (see @field).
  */
 int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 			const struct wisp_state *state, u32 *field)
 {
 	struct wisp_xsave_head head;
-	int ret = 0;
+	int ret;
 
 	*field = 0;
 	if (!mutex_trylock(&vcpu->lock))
 		return -EBUSY;
-	*field = wisp_vcpu_check_state(vcpu, groups, state, &head);
+	ret = wisp_vcpu_populate(vcpu);
+	if (!ret)
+		*field = wisp_vcpu_check_state(vcpu, groups, state, &head);
 	if (*field) {
 		ret = wisp_state_errno(*field, &vcpu->scratch.events);
-	} else {
+	} else if (!ret) {
 		wisp_vcpu_load_state(vcpu, groups, state, &head);
 		vcpu->completion = WISP_COMPLETE_NOTHING;
 	}
@@ -238,41 +250,81 @@ static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 	vcpu->timer_cpu = -1;
 	mutex_init(&vcpu->lock);
 	wisp_budget_init(vcpu);
-
-	vcpu->page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vcpu->page || wisp_fpu_alloc(&vcpu->fpu) ||
-	    wisp_backend->vcpu_init(vcpu)) {
-		free_vcpu(vcpu);
-		return NULL;
+	if (vm->frozen) {
+		if (!wisp_fpu_alloc(&vcpu->fpu))
+			return vcpu;
+	} else {
+		vcpu->page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (vcpu->page) {
+			vcpu->page->size = sizeof(*vcpu->page);
+			return vcpu;
+		}
 	}
-	vcpu->page->size = sizeof(*vcpu->page);
+	kfree(vcpu);
+	return NULL;
+}
+
+/* As it was created: after INIT, with its TSC at 0. Its lock is held. */
+void wisp_vcpu_reset(struct wisp_vcpu *vcpu)
+{
+	vcpu->completion = WISP_COMPLETE_NOTHING;
+	wisp_fpu_reset(&vcpu->fpu);
 	wisp_state_reset(&vcpu->scratch);
 	wisp_vcpu_set_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU,
 				&vcpu->scratch);
-	return vcpu;
+}
+
+/**
+ * wisp_vcpu_populate() - have what a vCPU needs to run, and its registers
+ * @vcpu: its lock is held, or nobody knows it yet
+ *
+ * A fork's vCPUs get it when they are first used. May sleep. Returns 0 or
+ * -ENOMEM.
+ */
+int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
+{
+	/* A reset would need the vCPU's lock: the base is the same meanwhile. */
+	struct wisp_vm *base = vcpu->vm->base;
+	struct wisp_vcpu *from;
+
+	if (likely(vcpu->populated || vcpu->vm->frozen))
+		return 0;
+	if (wisp_slat_populate(&vcpu->vm->slat, base ? &base->slat : NULL) ||
+	    wisp_fpu_alloc(&vcpu->fpu) || wisp_backend->vcpu_init(vcpu))
+		return -ENOMEM;
+	from = base ? wisp_vm_find_vcpu(base, vcpu->index) : NULL;
+	if (from)
+		wisp_snapshot_load_vcpu(vcpu, from);
+	else
+		wisp_vcpu_reset(vcpu);
+	vcpu->populated = true;
+	return 0;
 }
 
 /**
  * wisp_vcpu_create() - add a vCPU to a VM
- * @vm: the VM
+ * @vm: its lock is held, or nobody knows it yet
  * @index: below WISP_MAX_VCPUS
+ * @populate: now, and not when it is first used
  *
  * May sleep. Returns 0, -EDQUOT, -EEXIST or -ENOMEM.
  */
-int wisp_vcpu_create(struct wisp_vm *vm, u32 index)
+int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 {
 	struct wisp_vcpu *vcpu;
 	int ret;
 
-	guard(mutex)(&vm->lock);
 	if (xa_load(&vm->vcpus, index))
 		return -EEXIST;
 	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VCPUS);
 	if (ret)
 		return ret;
 	vcpu = alloc_vcpu(vm, index);
-	ret = vcpu ? xa_insert(&vm->vcpus, index, vcpu, GFP_KERNEL_ACCOUNT) :
-		     -ENOMEM;
+	ret = vcpu ? 0 : -ENOMEM;
+	if (!ret && populate)
+		ret = wisp_vcpu_populate(vcpu);
+	if (!ret)
+		ret = xa_insert(&vm->vcpus, index, vcpu, GFP_KERNEL_ACCOUNT);
 	if (!ret)
 		return 0;
 	if (vcpu)

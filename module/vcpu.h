@@ -56,6 +56,7 @@ struct wisp_vcpu {
 	struct mutex lock;
 
 	/* Owned by the holder of @lock. */
+	bool populated;			/* it has what it needs to run */
 	struct wisp_general general;
 	struct wisp_debug debug;
 	struct wisp_events events;
@@ -111,7 +112,9 @@ struct wisp_vcpu {
 	atomic_t kicked;
 };
 
-int wisp_vcpu_create(struct wisp_vm *vm, u32 index);
+int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate);
+int wisp_vcpu_populate(struct wisp_vcpu *vcpu);
+void wisp_vcpu_reset(struct wisp_vcpu *vcpu);
 void wisp_vcpu_destroy(struct wisp_vcpu *vcpu);
 int wisp_vcpu_run(struct wisp_vcpu *vcpu);
 void wisp_vcpu_kick(struct wisp_vcpu *vcpu);

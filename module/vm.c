@@ -5,7 +5,6 @@
 #include "vm.h"
 
 #include <linux/cleanup.h>
-#include <linux/file.h>
 #include <linux/list.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
@@ -17,20 +16,53 @@
 #include <asm/tsc.h>
 
 #include "backend.h"
-#include "cpuid.h"
 #include "creator.h"
 #include "hw.h"
 #include "memory.h"
-#include "msr.h"
+#include "policy.h"
 
 #define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
 
+static void ack(void *unused)
+{
+}
+
+/*
+ * When this returns, no vCPU runs on translations from before. A runner
+ * publishes its CPU, then reads the generation; here it is the other way round.
+ */
+static void revoke(struct wisp_vm *vm)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+	int cpu;
+
+	atomic64_inc(&vm->slat.generation);
+	/* Pairs with the barrier in run_window(). */
+	smp_mb__after_atomic();
+	xa_for_each(&vm->vcpus, index, vcpu) {
+		cpu = READ_ONCE(vcpu->running_cpu);
+		if (cpu >= 0)
+			smp_call_function_single(cpu, ack, NULL, true);
+	}
+}
+
+static atomic64_t last_lineage = ATOMIC64_INIT(0);
+
+/* With the VM's slots_sem or a memory object's lock. */
+static void revoke_slat(struct wisp_slat *slat)
+{
+	revoke(container_of(slat, struct wisp_vm, slat));
+}
+
 /**
  * wisp_vm_create() - make a VM without slots and vCPUs
+ * @flags: WISP_VM_*
+ * @frozen: it never runs
  *
  * May sleep. Returns it, or ERR_PTR of -EBUSY, -EDQUOT or -ENOMEM.
  */
-struct wisp_vm *wisp_vm_create(void)
+struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 {
 	struct wisp_vm *vm;
 	int ret;
@@ -40,9 +72,12 @@ struct wisp_vm *wisp_vm_create(void)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&vm->lock);
 	init_rwsem(&vm->slots_sem);
-	vm->cpuid = wisp_cpuid_default();
+	refcount_set(&vm->refs, 1);
+	vm->flags = flags;
+	vm->frozen = frozen;
+	vm->lineage = atomic64_inc_return(&last_lineage);
+	wisp_slat_init(&vm->slat, &wisp_backend->format, revoke_slat);
 	xa_init_flags(&vm->vcpus, XA_FLAGS_ACCOUNT);
-	mt_init(&vm->protections);
 
 	vm->creator = wisp_creator_get();
 	if (IS_ERR(vm->creator)) {
@@ -52,16 +87,11 @@ struct wisp_vm *wisp_vm_create(void)
 	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VMS);
 	if (ret)
 		goto err_creator;
-	ret = wisp_slat_init(&vm->slat, &wisp_backend->format);
+	ret = frozen ? 0 : wisp_hw_get();
 	if (ret)
 		goto err_uncharge;
-	ret = wisp_hw_get();
-	if (ret)
-		goto err_slat;
 	return vm;
 
-err_slat:
-	wisp_slat_exit(&vm->slat);
 err_uncharge:
 	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VMS);
 err_creator:
@@ -71,11 +101,13 @@ err_free:
 	return ERR_PTR(ret);
 }
 
-/**
- * wisp_vm_destroy() - free a VM and all that is in it
- * @vm: no fd leads to it any more
- */
-void wisp_vm_destroy(struct wisp_vm *vm)
+struct wisp_vm *wisp_vm_get(struct wisp_vm *vm)
+{
+	refcount_inc(&vm->refs);
+	return vm;
+}
+
+static void destroy(struct wisp_vm *vm)
 {
 	struct wisp_vcpu *vcpu;
 	unsigned long index;
@@ -86,23 +118,32 @@ void wisp_vm_destroy(struct wisp_vm *vm)
 	xa_for_each(&vm->vcpus, index, vcpu)
 		wisp_vcpu_destroy(vcpu);
 	xa_destroy(&vm->vcpus);
-	wisp_hw_put();
+	if (!vm->frozen)
+		wisp_hw_put();
 	wisp_slat_exit(&vm->slat);
 	for (i = 0; i < vm->nslots; i++)
 		wisp_slot_free(vm->slots[i]);
 	kfree(vm->slots);
-	mtree_destroy(&vm->protections);
-	kfree(vm->own_cpuid);
-	kfree(vm->msr_policy);
+	wisp_protections_free(vm->protections);
+	wisp_policy_put(vm->cpuid);
+	wisp_policy_put(vm->msrs);
+	wisp_vm_put(vm->base);
 	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VMS);
 	wisp_creator_put(vm->creator);
 	mutex_destroy(&vm->lock);
 	kfree(vm);
 }
 
+/* Nothing of it is in use where this was the last reference. May sleep. */
+void wisp_vm_put(struct wisp_vm *vm)
+{
+	if (vm && refcount_dec_and_test(&vm->refs))
+		destroy(vm);
+}
+
 void wisp_slot_free(struct wisp_slot *slot)
 {
-	fput(slot->file);
+	wisp_memory_put(slot->memory);
 	kfree(slot);
 }
 
@@ -141,30 +182,6 @@ static int find_number(const struct wisp_vm *vm, u32 number)
 	return -ENOENT;
 }
 
-static void ack(void *unused)
-{
-}
-
-/*
- * When this returns, no vCPU runs on translations from before. A runner
- * publishes its CPU, then reads the generation; here it is the other way round.
- */
-static void revoke(struct wisp_vm *vm)
-{
-	struct wisp_vcpu *vcpu;
-	unsigned long index;
-	int cpu;
-
-	atomic64_inc(&vm->slat.generation);
-	/* Pairs with the barrier in run_window(). */
-	smp_mb__after_atomic();
-	xa_for_each(&vm->vcpus, index, vcpu) {
-		cpu = READ_ONCE(vcpu->running_cpu);
-		if (cpu >= 0)
-			smp_call_function_single(cpu, ack, NULL, true);
-	}
-}
-
 /*
  * The memory object takes pages back: out of this slot's part of the tables.
  * Where nothing is mapped any more, whoever unmapped it may still be about to
@@ -183,16 +200,24 @@ static void revoke_slot(struct wisp_memory_user *user, u64 offset, u64 size)
 	revoke(slot->vm);
 }
 
-/* Takes vm->slots[i] out. */
-static void take_slot(struct wisp_vm *vm, unsigned int i)
+/* @slot is known to its memory object from now on. Returns 0 or -EBUSY. */
+int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot)
 {
-	struct wisp_slot *slot = vm->slots[i];
+	slot->vm = vm;
+	slot->user = (struct wisp_memory_user){
+		.owner = vm,
+		.writes = slot->prot & WISP_PROT_WRITE,
+		.revoke = revoke_slot,
+	};
+	return wisp_memory_attach(slot->memory, &slot->user);
+}
+
+/* Takes @slot out of the tables and frees it; it is in no list of slots. */
+void wisp_slot_detach(struct wisp_slot *slot)
+{
+	struct wisp_vm *vm = slot->vm;
 	LIST_HEAD(freed);
 
-	lockdep_assert_held_write(&vm->slots_sem);
-	vm->nslots--;
-	memmove(&vm->slots[i], &vm->slots[i + 1],
-		(vm->nslots - i) * sizeof(*vm->slots));
 	/*
 	 * Until no vCPU uses its pages, the object must tell when it takes some
 	 * back. The tables go when it does not: both unmap.
@@ -205,6 +230,17 @@ static void take_slot(struct wisp_vm *vm, unsigned int i)
 		revoke(vm);
 	wisp_slat_free(&freed);
 	wisp_slot_free(slot);
+}
+
+static void take_slot(struct wisp_vm *vm, unsigned int i)
+{
+	struct wisp_slot *slot = vm->slots[i];
+
+	lockdep_assert_held_write(&vm->slots_sem);
+	vm->nslots--;
+	memmove(&vm->slots[i], &vm->slots[i + 1],
+		(vm->nslots - i) * sizeof(*vm->slots));
+	wisp_slot_detach(slot);
 }
 
 /* Whether a slot other than number @slot->number is in @slot's range. */
@@ -220,15 +256,28 @@ static bool overlaps(const struct wisp_vm *vm, const struct wisp_slot *slot)
 }
 
 /* PROT_ALL takes the protection away. Returns 0 or -ENOMEM. */
-static int store_protection(struct wisp_vm *vm, u64 gpa, u64 size, u32 prot)
+int wisp_protections_store(struct maple_tree **protections, unsigned long first,
+			   unsigned long last, u32 prot)
 {
 	void *entry = prot == PROT_ALL ? NULL : xa_mk_value(prot);
 
-	if (!entry && mtree_empty(&vm->protections))
-		return 0;
-	return mtree_store_range(&vm->protections, gpa >> PAGE_SHIFT,
-				 (gpa + size - 1) >> PAGE_SHIFT, entry,
+	if (!*protections) {
+		if (!entry)
+			return 0;
+		*protections = kmalloc(sizeof(**protections), GFP_KERNEL_ACCOUNT);
+		if (!*protections)
+			return -ENOMEM;
+		mt_init(*protections);
+	}
+	return mtree_store_range(*protections, first, last, entry,
 				 GFP_KERNEL_ACCOUNT);
+}
+
+void wisp_protections_free(struct maple_tree *protections)
+{
+	if (protections)
+		mtree_destroy(protections);
+	kfree(protections);
 }
 
 /**
@@ -246,9 +295,13 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	u32 i;
 
 	guard(rwsem_write)(&vm->slots_sem);
+	vm->changed = true;
 	for (i = 0; i < count && !ret; i++) {
-		ret = store_protection(vm, ranges[i].gpa, ranges[i].range_size,
-				       ranges[i].prot);
+		ret = wisp_protections_store(&vm->protections,
+					     ranges[i].gpa >> PAGE_SHIFT,
+					     (ranges[i].gpa + ranges[i].range_size - 1) >>
+						     PAGE_SHIFT,
+					     ranges[i].prot);
 		wisp_slat_unmap(&vm->slat, ranges[i].gpa, ranges[i].range_size,
 				NULL);
 		if (!ret && fatal_signal_pending(current))
@@ -283,7 +336,8 @@ static int make_room(struct wisp_vm *vm)
  * @slot: checked against its memory object and gpa_bits; the VM's from now on,
  *	freed on failure
  *
- * May sleep. Returns 0, -EEXIST (overlaps another) or -ENOMEM.
+ * May sleep. Returns 0, -EBUSY (another VM writes the layered object), -EEXIST
+ * (overlaps another) or -ENOMEM.
  */
 int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 {
@@ -292,10 +346,13 @@ int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 
 	guard(rwsem_write)(&vm->slots_sem);
 	ret = overlaps(vm, slot) ? -EEXIST : make_room(vm);
+	if (!ret)
+		ret = wisp_slot_attach(vm, slot);
 	if (ret) {
 		wisp_slot_free(slot);
 		return ret;
 	}
+	vm->changed = true;
 	old = find_number(vm, slot->number);
 	if (old >= 0)
 		take_slot(vm, old);
@@ -304,9 +361,6 @@ int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 		(vm->nslots - at) * sizeof(*vm->slots));
 	vm->slots[at] = slot;
 	vm->nslots++;
-	slot->vm = vm;
-	slot->user.revoke = revoke_slot;
-	wisp_memory_attach(slot->memory, &slot->user);
 	return 0;
 }
 
@@ -319,6 +373,7 @@ int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number)
 	i = find_number(vm, number);
 	if (i < 0)
 		return i;
+	vm->changed = true;
 	take_slot(vm, i);
 	return 0;
 }
@@ -343,16 +398,24 @@ static bool huge_fits(const struct wisp_slot *slot, u64 gpa)
 static int map_page(void *arg, const struct wisp_memory_page *page)
 {
 	struct map *map = arg;
+	u32 prot = page->writable ? map->prot : map->prot & ~WISP_PROT_WRITE;
 	u64 pfn = page_to_pfn(page->page);
 	u64 mask = PMD_SIZE / PAGE_SIZE - 1;
 	int ret = -EEXIST;
+	u64 *leaf;
 
 	if (page->huge && map->huge)
 		ret = wisp_slat_map(&map->vm->slat, map->gpa & PMD_MASK,
-				    pfn & ~mask, map->prot, true);
+				    pfn & ~mask, prot, true, &leaf);
 	if (ret == -EEXIST)
-		ret = wisp_slat_map(&map->vm->slat, map->gpa, pfn, map->prot,
-				    false);
+		ret = wisp_slat_map(&map->vm->slat, map->gpa, pfn, prot, false,
+				    &leaf);
+	if (!ret && page->private) {
+		/* Two leaves: one of them is always unseen. */
+		if (page->private->leaf && page->private->leaf != leaf)
+			page->private->shown = true;
+		page->private->leaf = leaf;
+	}
 	return ret == -EEXIST ? 0 : ret;
 }
 
@@ -364,12 +427,12 @@ static void apply_protection(struct wisp_vm *vm, struct map *map)
 	unsigned long last = first + PMD_SIZE / PAGE_SIZE - 1;
 	void *entry;
 
-	if (mtree_empty(&vm->protections))
+	if (!vm->protections)
 		return;
-	entry = mtree_load(&vm->protections, gfn);
+	entry = mtree_load(vm->protections, gfn);
 	if (entry)
 		map->prot &= xa_to_value(entry);
-	if (mt_find(&vm->protections, &first, last))
+	if (mt_find(vm->protections, &first, last))
 		map->huge = false;
 }
 
@@ -404,7 +467,8 @@ int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
 	}
 	return wisp_memory_use(slot->memory,
 			       (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT,
-			       map_page, &map);
+			       exit->memory.access & WISP_PROT_WRITE, map_page,
+			       &map);
 }
 
 /*
@@ -417,7 +481,6 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 	size_t rest = iov_iter_count(iter);
 	const struct wisp_slot *slot;
 	struct wisp_memory *memory;
-	struct file *file;
 	u64 offset, len;
 	ssize_t n;
 
@@ -425,8 +488,7 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 		slot = find_slot(vm, gpa);
 		if (!slot || (write && !(slot->prot & WISP_PROT_WRITE)))
 			return -EFAULT;
-		file = get_file(slot->file);
-		memory = slot->memory;
+		memory = wisp_memory_get(slot->memory);
 		offset = slot->offset + gpa - slot->gpa;
 		len = min_t(u64, rest, slot->gpa + slot->size - gpa);
 	}
@@ -434,7 +496,7 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 	n = write ? wisp_memory_write(memory, offset, iter) :
 		    wisp_memory_read(memory, offset, iter);
 	iov_iter_reexpand(iter, rest - (n > 0 ? n : 0));
-	fput(file);
+	wisp_memory_put(memory);
 	return n;
 }
 

@@ -8,6 +8,7 @@
 #include <linux/maple_tree.h>
 #include <linux/mutex.h>
 #include <linux/nospec.h>
+#include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
@@ -16,11 +17,9 @@
 #include "slat.h"
 #include "vcpu.h"
 
-struct file;
 struct iov_iter;
-struct wisp_cpuid;
 struct wisp_creator;
-struct wisp_msr_policy;
+struct wisp_policy;
 
 #define WISP_MAX_SLOTS	1024
 
@@ -35,21 +34,27 @@ struct wisp_slot {
 	u64 offset;
 	u32 prot;
 	u32 number;
-	struct file *file;
 	struct wisp_memory *memory;
 };
 
 struct wisp_vm {
 	/* Constant after create. */
 	struct wisp_creator *creator;
+	u64 lineage;			/* the same in its snapshots and forks */
+	u32 flags;			/* WISP_VM_* */
+	bool frozen;			/* it is a snapshot: nothing changes */
 
-	/* Serialises creation of vCPUs and changes of policy. */
+	refcount_t refs;
+
+	/* Serialises creation of vCPUs, changes of policy and snapshots. */
 	struct mutex lock;
 
 	/* Protected by @lock; read by vCPUs: set only while there is none. */
-	const struct wisp_cpuid *cpuid;
-	struct wisp_cpuid *own_cpuid;	/* what @cpuid is, unless the default */
-	struct wisp_msr_policy *msr_policy;
+	struct wisp_policy *cpuid;
+	struct wisp_policy *msrs;
+
+	/* Protected by @lock: the snapshot last taken, reset to or forked from. */
+	struct wisp_vm *base;
 
 	/* Changed under @lock; entries live as long as the VM. */
 	struct xarray vcpus;
@@ -61,9 +66,10 @@ struct wisp_vm {
 	struct wisp_slot **slots;
 	unsigned int nslots;
 	unsigned int room;
+	bool changed;			/* they, or @protections, since @base */
 
-	/* By gfn: the WISP_PROT_* of wisp_vm_protect(), as a value entry. */
-	struct maple_tree protections;
+	/* By gfn: the WISP_PROT_* of wisp_vm_protect(), as value entries; or NULL. */
+	struct maple_tree *protections;
 
 	/* Entries are added with @slots_sem shared, removed with it exclusive. */
 	struct wisp_slat slat;
@@ -73,8 +79,9 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 		    u32 count);
 void wisp_vm_stats(struct wisp_vm *vm, struct wisp_stats *stats);
 
-struct wisp_vm *wisp_vm_create(void);
-void wisp_vm_destroy(struct wisp_vm *vm);
+struct wisp_vm *wisp_vm_create(u32 flags, bool frozen);
+struct wisp_vm *wisp_vm_get(struct wisp_vm *vm);
+void wisp_vm_put(struct wisp_vm *vm);
 int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot);
 int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number);
 int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit);
@@ -82,6 +89,12 @@ ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to);
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from);
 
 void wisp_slot_free(struct wisp_slot *slot);
+int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot);
+void wisp_slot_detach(struct wisp_slot *slot);
+
+int wisp_protections_store(struct maple_tree **protections, unsigned long first,
+			   unsigned long last, u32 prot);
+void wisp_protections_free(struct maple_tree *protections);
 
 static inline struct wisp_vcpu *wisp_vm_find_vcpu(struct wisp_vm *vm, u64 index)
 {

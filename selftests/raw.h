@@ -122,6 +122,44 @@ static inline int raw_kick(int vm, unsigned long vcpu)
 	return raw_index(vm, WISP_KICK, vcpu);
 }
 
+static inline int raw_snapshot(int vm)
+{
+	struct wisp_snapshot arg = { .size = sizeof(arg) };
+
+	return raw(vm, WISP_SNAPSHOT, &arg);
+}
+
+static inline int raw_fork(int sys, int snapshot)
+{
+	struct wisp_create_vm arg = {
+		.size = sizeof(arg),
+		.flags = WISP_VM_FORK,
+		.snapshot = snapshot,
+	};
+
+	return raw(sys, WISP_CREATE_VM, &arg);
+}
+
+static inline int raw_reset(int vm, int snapshot)
+{
+	struct wisp_reset arg = { .size = sizeof(arg), .snapshot = snapshot };
+
+	return raw(vm, WISP_RESET, &arg);
+}
+
+/* Returns how many pages there are, or -errno. */
+static inline int raw_dirty(int vm, __u64 *pages, uint32_t room)
+{
+	struct wisp_dirty arg = {
+		.size = sizeof(arg),
+		.count = room,
+		.pages = (uintptr_t)pages,
+	};
+	int ret = raw(vm, WISP_DIRTY, &arg);
+
+	return ret ? ret : (int)arg.count;
+}
+
 static inline int raw_get_state(int vm, uint32_t vcpu, uint32_t groups,
 				struct wisp_state *state)
 {

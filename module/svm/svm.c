@@ -416,6 +416,7 @@ struct wisp_backend svm_backend = {
 		.present = _PAGE_PRESENT,
 		.writable = _PAGE_RW,
 		.not_executable = _PAGE_NX,
+		.dirty = _PAGE_DIRTY,
 	},
 	.init = svm_init,
 	.exit = svm_exit,

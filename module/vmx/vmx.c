@@ -466,7 +466,7 @@ static int vmx_vcpu_init(struct wisp_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 
-	vmx->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vmx->vmcs = vmx->vmcs ?: (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vmx->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vmx->vmcs || !vmx->vapic)
 		return -ENOMEM;
@@ -531,6 +531,8 @@ static int vmx_init(void)
 	l1d_flush &= boot_cpu_has_bug(X86_BUG_L1TF) && !cpu_mitigations_off() &&
 		     boot_cpu_has(X86_FEATURE_FLUSH_L1D);
 	vmx_backend.format.huge = vmx_caps.huge ? BIT(7) : 0;
+	if (vmx_caps.eptp & VMX_EPTP_AD_ENABLE_BIT)
+		vmx_backend.format.dirty = VMX_EPT_DIRTY_BIT;
 	vmx_backend.quirks = vmx_caps.huge ? 0 : WISP_QUIRK_NO_HUGE;
 	vmx_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
 	return 0;

@@ -63,9 +63,28 @@ AT(wisp_create_memory, size, 0);
 AT(wisp_create_memory, flags, 4);
 AT(wisp_create_memory, memory_size, 8);
 
-SIZE(wisp_create_vm, 8);
+SIZE(wisp_create_vm, 16);
 AT(wisp_create_vm, size, 0);
 AT(wisp_create_vm, flags, 4);
+AT(wisp_create_vm, snapshot, 8);
+AT(wisp_create_vm, reserved, 12);
+
+SIZE(wisp_snapshot, 8);
+AT(wisp_snapshot, size, 0);
+AT(wisp_snapshot, flags, 4);
+
+SIZE(wisp_reset, 16);
+AT(wisp_reset, size, 0);
+AT(wisp_reset, flags, 4);
+AT(wisp_reset, snapshot, 8);
+AT(wisp_reset, reserved, 12);
+
+SIZE(wisp_dirty, 24);
+AT(wisp_dirty, size, 0);
+AT(wisp_dirty, flags, 4);
+AT(wisp_dirty, count, 8);
+AT(wisp_dirty, reserved, 12);
+AT(wisp_dirty, pages, 16);
 
 SIZE(wisp_discard, 24);
 AT(wisp_discard, size, 0);

@@ -11,7 +11,7 @@
 #include "kselftest_harness.h"
 #include "../raw.h"
 
-enum fd_kind { FD_SYSTEM, FD_MEMORY, FD_VM, FD_KINDS };
+enum fd_kind { FD_SYSTEM, FD_MEMORY, FD_VM, FD_SNAPSHOT, FD_KINDS };
 
 struct context {
 	int fds[FD_KINDS];
@@ -42,6 +42,9 @@ union argument {
 	struct wisp_discard discard;
 	struct wisp_protect protect;
 	struct wisp_stats stats;
+	struct wisp_snapshot snapshot;
+	struct wisp_reset reset;
+	struct wisp_dirty dirty;
 	char bytes[384];
 };
 
@@ -101,6 +104,8 @@ FIXTURE_VARIANT_ADD(call, create_vm) {
 	.first_size = 8,
 	.fd = FD_SYSTEM,
 	.returns_fd = true,
+	.reserved = offsetof(struct wisp_create_vm, reserved),
+	.known_flags = WISP_VM_FORK,
 	.fill = fill_create_vm,
 };
 
@@ -242,6 +247,67 @@ FIXTURE_VARIANT_ADD(call, set_state) {
 	.fill = fill_vcpu_state,
 };
 
+static void fill_snapshot(struct context *c, union argument *arg)
+{
+	(void)c;
+	arg->snapshot.size = sizeof(arg->snapshot);
+}
+
+FIXTURE_VARIANT_ADD(call, snapshot) {
+	.call = WISP_SNAPSHOT,
+	.first_size = 8,
+	.fd = FD_VM,
+	.returns_fd = true,
+	.all_used = true,
+	.with_vcpu = true,
+	.fill = fill_snapshot,
+};
+
+static void fill_reset(struct context *c, union argument *arg)
+{
+	arg->reset.size = sizeof(arg->reset);
+	arg->reset.snapshot = c->fds[FD_SNAPSHOT];
+}
+
+FIXTURE_VARIANT_ADD(call, reset) {
+	.call = WISP_RESET,
+	.first_size = 16,
+	.fd = FD_VM,
+	.reserved = offsetof(struct wisp_reset, reserved),
+	.with_vcpu = true,
+	.fill = fill_reset,
+};
+
+static void fill_dirty(struct context *c, union argument *arg)
+{
+	(void)c;
+	arg->dirty.size = sizeof(arg->dirty);
+}
+
+FIXTURE_VARIANT_ADD(call, dirty) {
+	.call = WISP_DIRTY,
+	.first_size = 24,
+	.fd = FD_VM,
+	.writes = true,
+	.reserved = offsetof(struct wisp_dirty, reserved),
+	.with_vcpu = true,
+	.fill = fill_dirty,
+};
+
+/* Of a VM that is closed again. */
+static int any_snapshot(int sys)
+{
+	struct wisp_vcpu_page *page = NULL;
+	int vm = raw_create_vm(sys), snapshot;
+
+	if (vm < 0 || raw_create_vcpu(vm, 0, &page))
+		return -1;
+	snapshot = raw_snapshot(vm);
+	munmap(page, PAGE);
+	close(vm);
+	return snapshot;
+}
+
 FIXTURE_SETUP(call)
 {
 	self->c.fds[FD_SYSTEM] = raw_open();
@@ -256,7 +322,11 @@ FIXTURE_SETUP(call)
 		ASSERT_EQ(0, raw_create_vcpu(self->c.fds[FD_VM], 0, &self->c.page));
 		ASSERT_EQ(0, raw_get_state(self->c.fds[FD_VM], 0, STATE_ALL,
 					   self->c.state));
+		self->c.fds[FD_SNAPSHOT] = raw_snapshot(self->c.fds[FD_VM]);
+	} else {
+		self->c.fds[FD_SNAPSHOT] = any_snapshot(self->c.fds[FD_SYSTEM]);
 	}
+	ASSERT_LE(0, self->c.fds[FD_SNAPSHOT]);
 	self->c.args = mmap(NULL, 3 * PAGE, PROT_NONE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->c.args);
@@ -471,7 +541,8 @@ TEST_F(call, wrong_kind_of_fd)
 	for (int kind = 0; kind < FD_KINDS; kind++) {
 		union argument arg = { .size = 0 };
 
-		if (kind == (int)variant->fd)
+		if (kind == (int)variant->fd ||
+		    (kind == FD_SNAPSHOT && variant->call == WISP_GET_STATE))
 			continue;
 		variant->fill(&self->c, &arg);
 		EXPECT_EQ(-ENOTTY, raw(self->c.fds[kind], variant->call, &arg))
@@ -491,6 +562,8 @@ FIXTURE_SETUP(fds)
 	ASSERT_LE(0, self->fds[FD_MEMORY]);
 	self->fds[FD_VM] = raw_create_vm(self->fds[FD_SYSTEM]);
 	ASSERT_LE(0, self->fds[FD_VM]);
+	self->fds[FD_SNAPSHOT] = any_snapshot(self->fds[FD_SYSTEM]);
+	ASSERT_LE(0, self->fds[FD_SNAPSHOT]);
 }
 
 FIXTURE_TEARDOWN(fds)
@@ -507,7 +580,9 @@ static bool is_call_of(enum fd_kind kind, unsigned int nr)
 	case FD_MEMORY:
 		return nr == 0x20;
 	case FD_VM:
-		return nr >= 0x40 && nr <= 0x49;
+		return nr >= 0x40 && nr <= 0x4c;
+	case FD_SNAPSHOT:
+		return nr == 0x47;
 	default:
 		return false;
 	}
@@ -546,6 +621,8 @@ TEST_F(fds, run_and_kick_on_the_wrong_fd)
 	EXPECT_EQ(-ENOTTY, raw_run(self->fds[FD_MEMORY], 0));
 	EXPECT_EQ(-ENOTTY, raw_kick(self->fds[FD_SYSTEM], 0));
 	EXPECT_EQ(-ENOTTY, raw_kick(self->fds[FD_MEMORY], 0));
+	EXPECT_EQ(-ENOTTY, raw_run(self->fds[FD_SNAPSHOT], 0));
+	EXPECT_EQ(-ENOTTY, raw_kick(self->fds[FD_SNAPSHOT], 0));
 }
 
 TEST_F(fds, are_close_on_exec)

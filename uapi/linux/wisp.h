@@ -12,6 +12,8 @@
  *   vm       slots, policy, vCPUs by index; mmap gives the vCPUs' shared pages,
  *            pread and pwrite reach guest-physical memory (EFAULT outside the
  *            slots, and for pwrite where one has no WRITE)
+ *   snapshot a VM that stands still: others are forked from it and reset to it;
+ *            pread reaches its guest-physical memory
  *
  * Every struct that an ioctl takes starts with its size and with flags; what is
  * "zero" must be. Addresses, offsets and sizes of memory that a call takes are
@@ -159,17 +161,27 @@ struct wisp_create_memory {
 	__u64 memory_size;
 };
 
+/* wisp_create_vm.flags */
+#define WISP_VM_FORK		(1U << 0) /* of @snapshot */
+
 /**
  * struct wisp_create_vm - WISP_CREATE_VM: a virtual machine
  * @size: sizeof(struct wisp_create_vm)
- * @flags: zero
+ * @flags: WISP_VM_FORK or zero
+ * @snapshot: snapshot fd with WISP_VM_FORK, else zero
+ * @reserved: zero
  *
- * It has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an empty
- * MSR policy. EBUSY: another hypervisor holds the hardware.
+ * A new VM has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an
+ * empty MSR policy. A fork has all that the VM of the snapshot had: slots, over
+ * memory objects of its own with the same contents; policy; vCPUs, whose shared
+ * pages are at the same offsets. What it does not write it goes on sharing.
+ * EBUSY: another hypervisor holds the hardware.
  */
 struct wisp_create_vm {
 	__u32 size;
 	__u32 flags;
+	__s32 snapshot;
+	__u32 reserved;
 };
 
 /* ---- memory fd ---------------------------------------------------------- */
@@ -205,6 +217,9 @@ struct wisp_discard {
 #define WISP_GET_STATE		_IO(WISP_IOCTL_TYPE, 0x47)
 #define WISP_SET_STATE		_IO(WISP_IOCTL_TYPE, 0x48)
 #define WISP_STATS		_IO(WISP_IOCTL_TYPE, 0x49)
+#define WISP_SNAPSHOT		_IO(WISP_IOCTL_TYPE, 0x4a)
+#define WISP_RESET		_IO(WISP_IOCTL_TYPE, 0x4b)
+#define WISP_DIRTY		_IO(WISP_IOCTL_TYPE, 0x4c)
 
 /* wisp_set_slot.prot, wisp_exit.memory.access */
 #define WISP_PROT_READ		(1U << 0)
@@ -618,6 +633,7 @@ struct wisp_exit {
 #define WISP_RUN_STEP		(1U << 1) /* exit after one instruction */
 #define WISP_RUN_BREAKPOINTS	(1U << 2) /* use wisp_vcpu_page.breakpoints */
 #define WISP_RUN_TRAP_INT3	(1U << 3) /* exit on INT3 */
+#define WISP_RUN_RESET		(1U << 4) /* WISP_RESET to snapshot -1 first */
 
 /**
  * struct wisp_breakpoints - a debugger's hardware breakpoints
@@ -706,15 +722,84 @@ struct wisp_stats {
 	__u64 exits[32];
 };
 
+/* ---- snapshots ---------------------------------------------------------- */
+
+/**
+ * struct wisp_snapshot - WISP_SNAPSHOT: freeze a VM
+ * @size: sizeof(struct wisp_snapshot)
+ * @flags: zero
+ *
+ * The snapshot has all of the VM's memory, slots, policy and vCPU state as it is
+ * now. The VM goes on; like a fork it shares what it does not write. The cost
+ * does not depend on how much memory there is. The new fd takes WISP_GET_STATE,
+ * which is never EBUSY, and pread(). EBUSY: a vCPU runs, or a memory object is in
+ * a slot of another VM. EINVAL: the VM has no vCPU.
+ */
+struct wisp_snapshot {
+	__u32 size;
+	__u32 flags;
+};
+
+/**
+ * struct wisp_reset - WISP_RESET: be as a snapshot is
+ * @size: sizeof(struct wisp_reset)
+ * @flags: zero
+ * @snapshot: snapshot fd: of this VM, of the VM that it or one of its parents
+ *	was forked from, or of a relative; -1: the one last taken, reset to or
+ *	forked from
+ * @reserved: zero
+ *
+ * All that a snapshot has comes back: memory, slots and protections, the state
+ * of the vCPUs. A vCPU that was created later is as new. Memory that the VMM
+ * wrote, by its mapping or by write(), comes back like what the guest wrote. The
+ * cost is that of the pages written since. EBUSY: a vCPU runs. EINVAL: @snapshot
+ * is of a VM that is no relative, or there is none yet.
+ */
+struct wisp_reset {
+	__u32 size;
+	__u32 flags;
+	__s32 snapshot;
+	__u32 reserved;
+};
+
+/**
+ * struct wisp_dirty - WISP_DIRTY: the pages written since the snapshot
+ * @size: sizeof(struct wisp_dirty)
+ * @flags: zero
+ * @count: in: room at @pages, at most WISP_MAX_DIRTY; out: pages there are, which
+ *	may be more
+ * @reserved: zero
+ * @pages: pointer to __u64[@count]: out: guest-physical addresses, in no order
+ *
+ * Since the snapshot that the VM was last reset to, forked from or that was last
+ * taken. Every page written is listed, those that the VMM holds mapped writable
+ * always, and those that hold the guest's page tables when the CPU has set bits
+ * in them. A page that was discarded is not. EINVAL: there is no snapshot yet.
+ */
+struct wisp_dirty {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 reserved;
+	__u64 pages;
+};
+
+#define WISP_MAX_DIRTY		(1U << 20)
+
+/* ---- calls without a struct --------------------------------------------- */
+
 /*
  * WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
  *               from the page is done, and it can be made again as it is
- *   EBUSY       the vCPU is running, or @inject is an interrupt and an earlier
- *               one still waits, or an exception while another event is in
- *               delivery; as EINTR: another hypervisor holds the hardware
- *   EINVAL      @field was refused; @complete: also where nothing is to be done
+ *   EBUSY       the vCPU is running (WISP_RUN_RESET: one of the VM's), or @inject
+ *               is an interrupt and an earlier one still waits, or an exception
+ *               while another event is in delivery; as EINTR: another hypervisor
+ *               holds the hardware
+ *   EINVAL      @field was refused; @complete: also where nothing is to be done;
+ *               WISP_RUN_RESET: there is no snapshot yet
+ *   ENOMEM      for what a fork's vCPU needs to run, or for WISP_RUN_RESET
  *   EOPNOTSUPP  @field has something unknown
  *
  * WISP_KICK: ioctl(vm, WISP_KICK, index): from any thread: the run that is on,

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Snapshots: freeze, fork, reset.
+ *
+ * A snapshot is a VM that is frozen: it has slots, policy and vCPUs as others
+ * have, but they never run and nothing of it changes. So to freeze a VM and to
+ * fork a frozen one is the same: a copy is made that has a second reference on
+ * the pages and the tables, and both sides copy what they change from then on.
+ */
+#include "snapshot.h"
+
+#include <linux/cleanup.h>
+#include <linux/slab.h>
+
+#include "backend.h"
+#include "memory.h"
+#include "policy.h"
+#include "vm.h"
+
+/* ---- all vCPUs at once --------------------------------------------------- */
+
+static void unlock_vcpus(struct wisp_vm *vm, struct wisp_vcpu *end)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+
+	xa_for_each(&vm->vcpus, index, vcpu) {
+		if (vcpu == end)
+			break;
+		mutex_unlock(&vcpu->lock);
+	}
+}
+
+/* None of them runs from here on, and none is added. Returns 0 or -EBUSY. */
+static int lock_vcpus(struct wisp_vm *vm)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+
+	lockdep_assert_held(&vm->lock);
+	xa_for_each(&vm->vcpus, index, vcpu) {
+		if (!mutex_trylock(&vcpu->lock)) {
+			unlock_vcpus(vm, vcpu);
+			return -EBUSY;
+		}
+	}
+	return 0;
+}
+
+void wisp_snapshot_load_vcpu(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from)
+{
+	vcpu->completion = from->completion;
+	vcpu->completion_size = from->completion_size;
+	vcpu->exit = from->exit;
+	wisp_vcpu_set_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU,
+				&from->scratch);
+	memcpy(vcpu->fpu.xsave, from->fpu.xsave, wisp_host_xsave_size);
+}
+
+/* The other way: a frozen vCPU keeps its registers in @scratch. */
+static void save_vcpu(struct wisp_vcpu *frozen, struct wisp_vcpu *from)
+{
+	frozen->completion = from->completion;
+	frozen->completion_size = from->completion_size;
+	frozen->exit = from->exit;
+	wisp_vcpu_get_registers(from, WISP_STATE_ALL & ~WISP_STATE_FPU,
+				&frozen->scratch);
+	memcpy(frozen->fpu.xsave, from->fpu.xsave, wisp_host_xsave_size);
+}
+
+static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long index;
+	int ret = 0;
+
+	xa_for_each(&from->vcpus, index, vcpu) {
+		if (to->frozen)
+			ret = wisp_vcpu_populate(vcpu);
+		if (!ret)
+			ret = wisp_vcpu_create(to, index, false);
+		if (ret)
+			return ret;
+		if (to->frozen)
+			save_vcpu(wisp_vm_find_vcpu(to, index), vcpu);
+	}
+	return 0;
+}
+
+/* ---- slots and protections ----------------------------------------------- */
+
+static int copy_protections(struct maple_tree **to, struct maple_tree *from)
+{
+	MA_STATE(mas, from, 0, 0);
+	void *entry = from;
+	int ret = 0;
+
+	while (entry && !ret) {
+		rcu_read_lock();
+		entry = mas_find(&mas, ULONG_MAX);
+		rcu_read_unlock();
+		if (entry)
+			ret = wisp_protections_store(to, mas.index, mas.last,
+						     xa_to_value(entry));
+		mas_set(&mas, mas.last + 1);
+	}
+	return ret;
+}
+
+static struct wisp_memory *find_memory(struct wisp_slot **slots, u32 nslots, u64 id)
+{
+	u32 i;
+
+	for (i = 0; i < nslots; i++)
+		if (wisp_memory_id(slots[i]->memory) == id)
+			return slots[i]->memory;
+	return NULL;
+}
+
+/*
+ * A slot of @vm that shows what @from shows: through an object that @vm has or
+ * has got already, or else a fork.
+ */
+static struct wisp_slot *copy_slot(struct wisp_vm *vm, struct wisp_slot **slots,
+				   u32 nslots, const struct wisp_slot *from)
+{
+	u64 id = wisp_memory_id(from->memory);
+	struct wisp_memory *memory;
+	struct wisp_slot *slot;
+	int ret = -ENOMEM;
+
+	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	if (!slot)
+		return ERR_PTR(ret);
+	slot->gpa = from->gpa;
+	slot->size = from->size;
+	slot->offset = from->offset;
+	slot->prot = from->prot;
+	slot->number = from->number;
+	memory = find_memory(slots, nslots, id) ?:
+		 find_memory(vm->slots, vm->nslots, id);
+	slot->memory = memory ? wisp_memory_get(memory) :
+				wisp_memory_fork(from->memory, from->vm);
+	if (!IS_ERR(slot->memory))
+		ret = wisp_slot_attach(vm, slot);
+	else
+		ret = PTR_ERR(slot->memory);
+	if (!ret)
+		return slot;
+	if (!IS_ERR(slot->memory))
+		wisp_memory_put(slot->memory);
+	kfree(slot);
+	return ERR_PTR(ret);
+}
+
+/* @to gets the slots and protections of @from instead of its own, or an error. */
+static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
+{
+	struct maple_tree *protections = NULL;
+	u32 i, n, room = max(from->nslots, 1U);
+	struct wisp_slot **slots;
+	int ret;
+
+	slots = kcalloc(room, sizeof(*slots), GFP_KERNEL_ACCOUNT);
+	if (!slots)
+		return -ENOMEM;
+	ret = copy_protections(&protections, from->protections);
+	for (n = 0; n < from->nslots && !ret; n++) {
+		slots[n] = copy_slot(to, slots, n, from->slots[n]);
+		ret = PTR_ERR_OR_ZERO(slots[n]);
+		n -= !!ret;
+	}
+	if (!ret) {
+		swap(to->slots, slots);
+		swap(to->protections, protections);
+		n = to->nslots;
+		to->nslots = from->nslots;
+		to->room = room;
+	}
+	/* What is not @to's: the old ones, or those that came too early. */
+	for (i = 0; i < n; i++)
+		wisp_slot_detach(slots[i]);
+	wisp_protections_free(protections);
+	kfree(slots);
+	return ret;
+}
+
+/* ---- freeze and fork ----------------------------------------------------- */
+
+static void change_base(struct wisp_vm *vm, struct wisp_vm *base)
+{
+	struct wisp_vm *old = vm->base;
+
+	vm->base = wisp_vm_get(base);
+	vm->changed = false;
+	wisp_vm_put(old);
+}
+
+/* A VM that has all that @from has, which does not run. */
+static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen)
+{
+	struct wisp_vm *vm;
+	int ret;
+
+	vm = wisp_vm_create(from->flags, frozen);
+	if (IS_ERR(vm))
+		return vm;
+	vm->lineage = from->lineage;
+	vm->cpuid = wisp_policy_get(from->cpuid);
+	vm->msrs = wisp_policy_get(from->msrs);
+	ret = copy_vcpus(vm, from);
+	if (!ret)
+		ret = copy_layout(vm, from);
+	if (!ret && frozen)
+		ret = wisp_slat_populate(&vm->slat, &from->slat);
+	if (!ret)
+		return vm;
+	wisp_vm_put(vm);
+	return ERR_PTR(ret);
+}
+
+/**
+ * wisp_snapshot_take() - WISP_SNAPSHOT
+ * @vm: the VM
+ *
+ * May sleep. Returns the frozen VM, or ERR_PTR of -EBUSY (a vCPU runs, or another
+ * VM has a slot on the same object), -EDQUOT, -EINVAL (no vCPU) or -ENOMEM.
+ */
+struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm)
+{
+	struct wisp_vm *frozen;
+	int ret;
+
+	guard(mutex)(&vm->lock);
+	if (xa_empty(&vm->vcpus))
+		return ERR_PTR(-EINVAL);
+	ret = lock_vcpus(vm);
+	if (ret)
+		return ERR_PTR(ret);
+	scoped_guard(rwsem_write, &vm->slots_sem) {
+		frozen = copy_vm(vm, true);
+		/* Even on failure: some objects may be layered by now. */
+		vm->changed = true;
+		if (!IS_ERR(frozen))
+			change_base(vm, frozen);
+		atomic64_inc(&vm->slat.generation);
+	}
+	unlock_vcpus(vm, NULL);
+	return frozen;
+}
+
+/**
+ * wisp_snapshot_fork() - WISP_CREATE_VM with a snapshot
+ * @frozen: the snapshot
+ *
+ * What the vCPUs need to run is allocated when they do. May sleep. Returns the
+ * VM, or ERR_PTR of -EBUSY, -EDQUOT or -ENOMEM.
+ */
+struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen)
+{
+	struct wisp_vm *vm = copy_vm(frozen, false);
+
+	if (!IS_ERR(vm))
+		change_base(vm, frozen);
+	return vm;
+}
+
+/* ---- reset --------------------------------------------------------------- */
+
+/* The usual case: what was written since is copied back, where it stands. */
+static bool reset_pages(struct wisp_vm *vm)
+{
+	u32 i;
+
+	for (i = 0; i < vm->nslots; i++)
+		if (!wisp_memory_reset(vm->slots[i]->memory,
+				       &wisp_backend->format))
+			return false;
+	return true;
+}
+
+/* The other: all that the VM has is dropped for what the snapshot has. */
+static int rebuild(struct wisp_vm *vm, struct wisp_vm *frozen)
+{
+	int ret = 0;
+	u32 i;
+
+	if (frozen != vm->base || vm->changed)
+		ret = copy_layout(vm, frozen);
+	if (ret)
+		return ret;
+	for (i = 0; i < vm->nslots; i++)
+		wisp_memory_rebase(vm->slots[i]->memory, frozen->slots[i]->memory,
+				   vm);
+	if (vm->slat.root)
+		wisp_slat_share(&vm->slat, &frozen->slat);
+	change_base(vm, frozen);
+	return 0;
+}
+
+/* One that came later is as new; one that was never used still waits. */
+static void reset_vcpus(struct wisp_vm *vm)
+{
+	struct wisp_vcpu *vcpu, *from;
+	unsigned long index;
+
+	xa_for_each(&vm->vcpus, index, vcpu) {
+		from = wisp_vm_find_vcpu(vm->base, index);
+		if (vcpu->populated && from)
+			wisp_snapshot_load_vcpu(vcpu, from);
+		else if (vcpu->populated)
+			wisp_vcpu_reset(vcpu);
+	}
+}
+
+/**
+ * wisp_snapshot_reset() - WISP_RESET
+ * @vm: the VM
+ * @frozen: a snapshot of its lineage; NULL: the one last used
+ *
+ * May sleep. Returns 0, -EBUSY (a vCPU runs), -EINVAL (another lineage, or no
+ * snapshot yet) or -ENOMEM: the VM is as it was.
+ */
+int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen)
+{
+	int ret;
+
+	guard(mutex)(&vm->lock);
+	if (!frozen)
+		frozen = vm->base;
+	if (!frozen || frozen->lineage != vm->lineage)
+		return -EINVAL;
+	ret = lock_vcpus(vm);
+	if (ret)
+		return ret;
+	scoped_guard(rwsem_write, &vm->slots_sem) {
+		if (frozen != vm->base || vm->changed || !reset_pages(vm))
+			ret = rebuild(vm, frozen);
+		/* One flush for all of it, at each vCPU's next entry. */
+		atomic64_inc(&vm->slat.generation);
+	}
+	if (!ret)
+		reset_vcpus(vm);
+	unlock_vcpus(vm, NULL);
+	return ret;
+}
+
+/**
+ * wisp_snapshot_dirty() - WISP_DIRTY
+ * @vm: the VM
+ * @gpas: gets the addresses
+ * @room: in @gpas
+ *
+ * May sleep. Returns how many there are, or -EINVAL where there is no snapshot.
+ */
+s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room)
+{
+	const struct wisp_slot *slot;
+	u64 count = 0, used;
+	u32 i;
+
+	guard(mutex)(&vm->lock);
+	if (!vm->base)
+		return -EINVAL;
+	guard(rwsem_read)(&vm->slots_sem);
+	for (i = 0; i < vm->nslots; i++) {
+		slot = vm->slots[i];
+		used = min(count, room);
+		count += wisp_memory_dirty(slot->memory, &wisp_backend->format,
+					   slot->offset, slot->size, slot->gpa,
+					   gpas + used, room - used);
+	}
+	return count;
+}
