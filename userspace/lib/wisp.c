@@ -73,6 +73,17 @@ int wisp_create_vm(int sys)
 	return call(sys, WISP_CREATE_VM, &arg);
 }
 
+int wisp_fork(int sys, int snapshot)
+{
+	struct wisp_create_vm arg = {
+		.size = sizeof(arg),
+		.flags = WISP_VM_FORK,
+		.snapshot = snapshot,
+	};
+
+	return call(sys, WISP_CREATE_VM, &arg);
+}
+
 int wisp_set_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t size,
 		  int memory, uint64_t offset, uint32_t prot)
 {
@@ -113,6 +124,34 @@ int wisp_stats(int vm, struct wisp_stats *stats)
 {
 	*stats = (struct wisp_stats){ .size = sizeof(*stats) };
 	return call(vm, WISP_STATS, stats);
+}
+
+int wisp_snapshot(int vm)
+{
+	struct wisp_snapshot arg = { .size = sizeof(arg) };
+
+	return call(vm, WISP_SNAPSHOT, &arg);
+}
+
+int wisp_reset(int vm, int snapshot)
+{
+	struct wisp_reset arg = { .size = sizeof(arg), .snapshot = snapshot };
+
+	return call(vm, WISP_RESET, &arg);
+}
+
+int wisp_dirty(int vm, uint64_t *pages, uint32_t *count)
+{
+	struct wisp_dirty arg = {
+		.size = sizeof(arg),
+		.count = *count,
+		.pages = (uintptr_t)pages,
+	};
+	int ret = call(vm, WISP_DIRTY, &arg);
+
+	if (!ret)
+		*count = arg.count;
+	return ret;
 }
 
 int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,

@@ -83,6 +83,20 @@ int wisp_discard(int memory, uint64_t offset, uint64_t size);
 int wisp_create_vm(int sys);
 
 /**
+ * wisp_fork() - a virtual machine that is as a snapshot is
+ * @sys: system fd
+ * @snapshot: snapshot fd
+ *
+ * It has the slots, over memory of its own with the same contents, the policy
+ * and the vCPUs. To get a vCPU's shared page, mmap() the new fd at the offset
+ * that WISP_CREATE_VCPU gave for the VM of the snapshot.
+ *
+ * Return: the vm fd (O_CLOEXEC), or -EBADF, -EINVAL (@snapshot is none), or what
+ * wisp_create_vm() gives.
+ */
+int wisp_fork(int sys, int snapshot);
+
+/**
  * wisp_set_slot() - map a memory object into a VM
  * @vm: vm fd
  * @slot: number, below wisp_query.max_slots; one in use is replaced
@@ -128,6 +142,41 @@ int wisp_protect(int vm, const struct wisp_protect_range *ranges,
  * Return: 0, or -ENOTTY.
  */
 int wisp_stats(int vm, struct wisp_stats *stats);
+
+/**
+ * wisp_snapshot() - freeze a VM
+ * @vm: vm fd
+ *
+ * The VM goes on; what it has now, wisp_reset() brings back, and wisp_fork()
+ * makes others of. Of a snapshot fd, wisp_read() and wisp_get_state() read.
+ *
+ * Return: the snapshot fd (O_CLOEXEC), or -EBUSY (a vCPU runs, or a memory object
+ * is in a slot of another VM), -EINVAL (no vCPU), -EMFILE, -ENFILE, -ENOMEM.
+ */
+int wisp_snapshot(int vm);
+
+/**
+ * wisp_reset() - make a VM be as a snapshot is
+ * @vm: vm fd
+ * @snapshot: snapshot fd: of this VM or of a relative; -1: the one last taken,
+ *	reset to or forked from
+ *
+ * Return: 0, or -EBADF, -EBUSY (a vCPU runs), -EINVAL (@snapshot is none, is of
+ * another VM, or there is none yet), -ENOMEM.
+ */
+int wisp_reset(int vm, int snapshot);
+
+/**
+ * wisp_dirty() - list the pages written since the snapshot
+ * @vm: vm fd
+ * @pages: gets guest-physical addresses, in no order
+ * @count: room at @pages, up to WISP_MAX_DIRTY; gets how many pages there are,
+ *	which may be more
+ *
+ * Return: 0, or -E2BIG (*@count), -EFAULT (@pages), -EINVAL (no snapshot yet),
+ * -ENOMEM.
+ */
+int wisp_dirty(int vm, uint64_t *pages, uint32_t *count);
 
 /**
  * wisp_set_cpuid() - replace a VM's CPUID table
