@@ -194,7 +194,7 @@ TEST_F(vcpu, unknown_bits_in_a_request)
 	} words[] = {
 		{ "flags", &self->page->flags,
 		  WISP_RUN_INTR_WINDOW | WISP_RUN_STEP | WISP_RUN_BREAKPOINTS |
-		  WISP_RUN_TRAP_INT3, WISP_FIELD(flags) },
+		  WISP_RUN_TRAP_INT3 | WISP_RUN_RESET, WISP_FIELD(flags) },
 		{ "want", &self->page->want, STATE_ALL, WISP_FIELD(want) },
 		{ "dirty", &self->page->dirty, STATE_ALL, WISP_FIELD(dirty) },
 	};

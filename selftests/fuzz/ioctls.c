@@ -15,17 +15,17 @@
 
 #define OPERATIONS	24
 #define TIMER_US	3000
-#define MAX_FDS		12
+#define MAX_FDS		16
 #define MAX_MAPS	8
 #define ARENA_SIZE	(16 * PAGE)
 #define ARRAY_AT	PAGE	/* in the arena: what an argument points to */
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-enum kind { SYSTEM, MEMORY, VM, FOREIGN, CLOSED };
+enum kind { SYSTEM, MEMORY, VM, SNAPSHOT, FOREIGN, CLOSED };
 
 static const char * const kind_names[] = {
-	"system", "memory", "vm", "foreign", "closed",
+	"system", "memory", "vm", "snapshot", "foreign", "closed",
 };
 
 struct call {
@@ -47,17 +47,20 @@ static const int struct_errnos[] = { E2BIG, EFAULT, EINVAL, EOPNOTSUPP };
 static const struct call calls[] = {
 	CALL(QUERY, SYSTEM, wisp_query, 0),
 	CALL(CREATE_MEMORY, SYSTEM, wisp_create_memory, ENOMEM),
-	CALL(CREATE_VM, SYSTEM, wisp_create_vm, ENOMEM),
-	CALL(DISCARD, MEMORY, wisp_discard, 0),
-	CALL(SET_SLOT, VM, wisp_set_slot, EBADF, EEXIST, ENOENT, ENOMEM),
+	CALL(CREATE_VM, SYSTEM, wisp_create_vm, EBADF, ENOMEM),
+	CALL(DISCARD, MEMORY, wisp_discard, ENOMEM),
+	CALL(SET_SLOT, VM, wisp_set_slot, EBADF, EBUSY, EEXIST, ENOENT, ENOMEM),
 	CALL(PROTECT, VM, wisp_protect, ENOMEM),
 	CALL(SET_CPUID, VM, wisp_set_cpuid, EBUSY, ENOMEM),
 	CALL(SET_MSR_POLICY, VM, wisp_set_msr_policy, EBUSY, ENOMEM),
 	CALL(CREATE_VCPU, VM, wisp_create_vcpu, EEXIST, ENOMEM),
-	CALL(GET_STATE, VM, wisp_vcpu_state, EBUSY, ENOENT),
-	CALL(SET_STATE, VM, wisp_vcpu_state, EBUSY, ENOENT),
+	CALL(GET_STATE, VM, wisp_vcpu_state, EBUSY, ENOENT, ENOMEM),
+	CALL(SET_STATE, VM, wisp_vcpu_state, EBUSY, ENOENT, ENOMEM),
 	CALL(STATS, VM, wisp_stats, 0),
-	INDEX_CALL(RUN, EINTR, EBUSY, EINVAL, ENOENT, EOPNOTSUPP),
+	CALL(SNAPSHOT, VM, wisp_snapshot, EBUSY, ENOMEM),
+	CALL(RESET, VM, wisp_reset, EBADF, EBUSY, ENOMEM),
+	CALL(DIRTY, VM, wisp_dirty, ENOMEM),
+	INDEX_CALL(RUN, EINTR, EBUSY, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP),
 	INDEX_CALL(KICK, ENOENT),
 };
 
@@ -144,6 +147,31 @@ static void make_memory(struct fuzz *f, void *arg)
 
 	a->flags = fuzz_below(f, 2);
 	a->memory_size = some_pages(f) << (fuzz_once_in(f, 4) ? 12 : 0);
+}
+
+static void make_vm(struct fuzz *f, void *arg)
+{
+	struct wisp_create_vm *a = arg;
+
+	if (fuzz_once_in(f, 4))
+		return;
+	a->flags = WISP_VM_FORK;
+	a->snapshot = fds[choose_fd(f, SNAPSHOT)];
+}
+
+static void make_reset(struct fuzz *f, void *arg)
+{
+	struct wisp_reset *a = arg;
+
+	a->snapshot = fuzz_once_in(f, 2) ? -1 : fds[choose_fd(f, SNAPSHOT)];
+}
+
+static void make_dirty(struct fuzz *f, void *arg)
+{
+	struct wisp_dirty *a = arg;
+
+	a->count = fuzz_below(f, 32);
+	a->pages = (uintptr_t)(arena + ARRAY_AT);
 }
 
 static void make_discard(struct fuzz *f, void *arg)
@@ -257,7 +285,8 @@ static void make_arg(struct fuzz *f, const struct call *call, void *arg)
 		{ WISP_PROTECT, make_protect }, { WISP_SET_CPUID, make_cpuid },
 		{ WISP_SET_MSR_POLICY, make_policy },
 		{ WISP_CREATE_VCPU, make_vcpu }, { WISP_GET_STATE, make_state },
-		{ WISP_SET_STATE, make_state },
+		{ WISP_SET_STATE, make_state }, { WISP_CREATE_VM, make_vm },
+		{ WISP_RESET, make_reset }, { WISP_DIRTY, make_dirty },
 	};
 	__u32 *words = arg;
 
@@ -294,13 +323,20 @@ static bool in_manual(const struct call *call, int error)
 	return false;
 }
 
+/* A frozen VM can be looked at. */
+static bool takes(enum kind kind, const struct call *call)
+{
+	return kind == call->kind ||
+	       (kind == SNAPSHOT && call->number == WISP_GET_STATE);
+}
+
 static void judge_ioctl(struct fuzz *f, const struct call *call, enum kind kind,
 			int ret)
 {
 	int error = ret < 0 ? errno : 0;
 	bool good;
 
-	if (kind == call->kind)
+	if (takes(kind, call))
 		good = !error || in_manual(call, error);
 	else
 		good = error == (kind == CLOSED ? EBADF : ENOTTY);
@@ -320,6 +356,8 @@ static void keep(unsigned int number, int fd, int ret, const void *arg)
 		add_fd(ret, MEMORY);
 	if (number == WISP_CREATE_VM)
 		add_fd(ret, VM);
+	if (number == WISP_SNAPSHOT)
+		add_fd(ret, SNAPSHOT);
 	if (number != WISP_CREATE_VCPU || vcpu->vcpu || page)
 		return;
 	p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
@@ -380,7 +418,7 @@ static void do_mmap(struct fuzz *f)
 
 static void do_transfer(struct fuzz *f)
 {
-	unsigned int i = choose_fd(f, fuzz_once_in(f, 2) ? VM : MEMORY);
+	unsigned int i = choose_fd(f, MEMORY + fuzz_below(f, 3));
 	__u64 offset = fuzz_once_in(f, 4) ? random_hostile(&f->random) :
 					    fuzz_below(f, 16 * PAGE);
 	size_t size = fuzz_once_in(f, 8) ? random_hostile(&f->random) :
@@ -474,6 +512,8 @@ static void begin(struct fuzz *f)
 	if (fuzz_once_in(f, 2) &&
 	    raw_set_slot(vm, 0, 0, 16 * PAGE, memory, 0, PROT_RWX))
 		fuzz_wrong(f, "no slot");
+	if (fuzz_once_in(f, 2))
+		add_fd(raw_snapshot(vm), SNAPSHOT);
 }
 
 static void end(void)
@@ -540,7 +580,7 @@ int main(int argc, char **argv)
 	struct fuzz f = {
 		.count = 4000,
 		.least_entries = 500,
-		.least_kinds = 160,
+		.least_kinds = 230,
 		.setup = setup,
 		.execute = execute,
 	};

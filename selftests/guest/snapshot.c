@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Snapshots: what was, is again, and what one VM writes no other sees.
+ */
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "kselftest_harness.h"
+#include "guest.h"
+
+/* Counts in each of the pages from GUEST_DATA on; how many are in ECX. */
+SNIPPET(count, 64,
+	"1: hlt\n"
+	"	mov %ecx, %edx\n"
+	"	mov $" STR(GUEST_DATA) ", %esi\n"
+	"2:	incq (%rsi)\n"
+	"	add $0x1000, %rsi\n"
+	"	dec %edx\n"
+	"	jnz 2b\n"
+	"	jmp 1b");
+
+/* Reads the first word of as many pages, and sums them up in RAX. */
+SNIPPET(sum, 64,
+	"1: hlt\n"
+	"	xor %eax, %eax\n"
+	"	mov %ecx, %edx\n"
+	"	mov $" STR(GUEST_DATA) ", %esi\n"
+	"2:	add (%rsi), %rax\n"
+	"	add $0x1000, %rsi\n"
+	"	dec %edx\n"
+	"	jnz 2b\n"
+	"	jmp 1b");
+
+SNIPPET(look, 64, "1: hlt; mov 0x400000, %rax; jmp 1b");
+SNIPPET(spin, 64, "1: incq " STR(GUEST_DATA) "; jmp 1b");
+
+#define ALL_GROUPS	STATE_ALL
+
+FIXTURE(snapshot) {
+	struct guest g;
+};
+
+FIXTURE_SETUP(snapshot)
+{
+	ASSERT_EQ(0, guest_create(&self->g));
+}
+
+FIXTURE_TEARDOWN(snapshot)
+{
+	guest_destroy(&self->g);
+}
+
+/* A VM by its fd: a fork has no mapping of its memory. */
+struct machine {
+	int vm;
+	struct wisp_vcpu_page *page;
+};
+
+static int map_page(struct machine *m)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, m->vm, 0);
+
+	m->page = p == MAP_FAILED ? NULL : p;
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+static int fork_of(int sys, int snapshot, struct machine *m)
+{
+	m->vm = raw_fork(sys, snapshot);
+	return m->vm < 0 ? m->vm : map_page(m);
+}
+
+static void end(struct machine *m)
+{
+	munmap(m->page, PAGE);
+	close(m->vm);
+}
+
+static __u64 word(int vm, __u64 gpa)
+{
+	__u64 value = ~0ULL;
+
+	if (pread(vm, &value, sizeof(value), gpa) != sizeof(value))
+		return ~0ULL;
+	return value;
+}
+
+/* Goes on from the HLT it is at to the next. */
+static int go(struct machine *m)
+{
+	m->page->complete = 1;
+	return raw_run(m->vm, 0) ?: (int)m->page->exit.reason;
+}
+
+/* The guest stands at its HLT, and counts or sums @npages when it goes on. */
+static void stand(struct __test_metadata *_metadata, struct guest *g,
+		  const char *code, const char *code_end, __u64 npages)
+{
+	guest_load(g, LONG64, code, code_end);
+	g->page->dirty |= WISP_STATE_GENERAL;
+	g->page->state.general.rcx = npages;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(g));
+}
+
+static struct machine of(struct guest *g)
+{
+	return (struct machine){ .vm = g->vm, .page = g->page };
+}
+
+static void expect_words(struct __test_metadata *_metadata, int vm, int npages,
+			 __u64 value)
+{
+	for (int i = 0; i < npages; i++) {
+		EXPECT_EQ(value, word(vm, GUEST_DATA + (__u64)i * PAGE))
+			TH_LOG("page %d", i);
+	}
+}
+
+TEST_F(snapshot, memory_comes_back)
+{
+	struct machine m = of(&self->g);
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 5; round++) {
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		expect_words(_metadata, m.vm, 20, 3);
+		ASSERT_EQ(0, raw_reset(m.vm, s));
+		expect_words(_metadata, m.vm, 20, 1);
+	}
+	close(s);
+}
+
+TEST_F(snapshot, registers_come_back)
+{
+	struct wisp_state *was = calloc(1, sizeof(*was));
+	struct wisp_state *now = calloc(1, sizeof(*now));
+	struct machine m = of(&self->g);
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 1);
+	ASSERT_EQ(0, raw_get_state(m.vm, 0, ALL_GROUPS, was));
+	was->general.r15 = 0x1515;
+	was->msrs.lstar = 0x123456;
+	was->msrs.tsc_aux = 77;
+	was->debug.dr0 = 0x4000;
+	was->xsave[32] = 0x55;
+	was->xsave[512] |= 1;
+	ASSERT_EQ(0, raw_set_state(m.vm, 0, ALL_GROUPS, was, NULL));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, raw_get_state(s, 0, ALL_GROUPS, was));
+	now->general = was->general;
+	now->general.r15 = 1;
+	now->general.rip = 0x5000;
+	now->msrs = was->msrs;
+	now->msrs.lstar = 2;
+	now->msrs.tsc_aux = 3;
+	now->debug = was->debug;
+	now->debug.dr0 = 4;
+	memcpy(now->xsave, was->xsave, sizeof(now->xsave));
+	now->xsave[32] = 0;
+	ASSERT_EQ(0, raw_set_state(m.vm, 0, WISP_STATE_GENERAL | WISP_STATE_MSRS |
+				   WISP_STATE_DEBUG | WISP_STATE_FPU, now, NULL));
+	ASSERT_EQ(0, raw_reset(m.vm, s));
+	ASSERT_EQ(0, raw_get_state(m.vm, 0, ALL_GROUPS, now));
+	/* Time goes on. */
+	EXPECT_LE(was->msrs.tsc, now->msrs.tsc);
+	now->msrs.tsc = was->msrs.tsc;
+	EXPECT_EQ(0, memcmp(was, now, sizeof(*was)));
+	close(s);
+	free(was);
+	free(now);
+}
+
+TEST_F(snapshot, a_fork_is_on_its_own)
+{
+	struct machine m = of(&self->g), child, other;
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, fork_of(self->g.sys, s, &child));
+	ASSERT_EQ(0, fork_of(self->g.sys, s, &other));
+	expect_words(_metadata, child.vm, 20, 1);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&child));
+	ASSERT_EQ(WISP_EXIT_HLT, go(&child));
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	expect_words(_metadata, child.vm, 20, 3);
+	expect_words(_metadata, m.vm, 20, 2);
+	expect_words(_metadata, other.vm, 20, 1);
+	expect_words(_metadata, s, 20, 1);
+	ASSERT_EQ(0, raw_reset(child.vm, -1));
+	expect_words(_metadata, child.vm, 20, 1);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&child));
+	expect_words(_metadata, child.vm, 20, 2);
+	end(&child);
+	end(&other);
+	expect_words(_metadata, m.vm, 20, 2);
+	close(s);
+}
+
+TEST_F(snapshot, a_fork_outlives_its_parents)
+{
+	struct machine m = of(&self->g), child = { .vm = -1 }, next;
+	int s, sys = dup(self->g.sys);
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	for (int depth = 0; depth < 64; depth++) {
+		ASSERT_EQ(WISP_EXIT_HLT, go(depth ? &child : &m));
+		s = raw_snapshot(depth ? child.vm : m.vm);
+		ASSERT_LE(0, s);
+		ASSERT_EQ(0, fork_of(sys, s, &next));
+		close(s);
+		if (depth)
+			end(&child);
+		child = next;
+	}
+	expect_words(_metadata, child.vm, 20, 64);
+	expect_words(_metadata, m.vm, 20, 1);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&child));
+	expect_words(_metadata, child.vm, 20, 65);
+	end(&child);
+	close(sys);
+}
+
+TEST_F(snapshot, any_of_the_tree_can_be_had_again)
+{
+	struct machine m = of(&self->g), child;
+	int s[4];
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	for (int i = 0; i < 3; i++) {
+		s[i] = raw_snapshot(m.vm);
+		ASSERT_LE(0, s[i]);
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	}
+	ASSERT_EQ(0, fork_of(self->g.sys, s[1], &child));
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(WISP_EXIT_HLT, go(&child));
+	s[3] = raw_snapshot(child.vm);
+	ASSERT_LE(0, s[3]);
+	for (int i = 0; i < 12; i++) {
+		int which = (i * 7 + i / 4) % 4;
+
+		ASSERT_EQ(0, raw_reset(m.vm, s[which]));
+		expect_words(_metadata, m.vm, 20, which == 3 ? 6 : which);
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		expect_words(_metadata, m.vm, 20, which == 3 ? 7 : which + 1);
+	}
+	end(&child);
+	for (int i = 0; i < 4; i++)
+		close(s[i]);
+}
+
+TEST_F(snapshot, what_the_vmm_writes_comes_back_too)
+{
+	struct machine m = of(&self->g);
+	__u64 *mapped = guest_at(&self->g, GUEST_DATA);
+	__u64 value = 55;
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	mapped[0] = 7;
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 4; round++) {
+		EXPECT_EQ(7ULL, mapped[0]);
+		mapped[0] = 8;
+		EXPECT_EQ(8ULL, word(m.vm, GUEST_DATA));
+		ASSERT_EQ(8, pwrite(m.vm, &value, 8, GUEST_DATA + PAGE));
+		ASSERT_EQ(8, pwrite(self->g.fd, &value, 8, GUEST_DATA + 2 * PAGE));
+		EXPECT_EQ(55ULL, mapped[2 * PAGE / 8]);
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		EXPECT_EQ(9ULL, mapped[0]);
+		EXPECT_EQ(7ULL, word(s, GUEST_DATA));
+		ASSERT_EQ(0, raw_reset(m.vm, s));
+		EXPECT_EQ(7ULL, mapped[0]);
+		EXPECT_EQ(0ULL, mapped[PAGE / 8]);
+		EXPECT_EQ(0ULL, word(m.vm, GUEST_DATA + 2 * PAGE));
+	}
+	close(s);
+}
+
+TEST_F(snapshot, dirty_lists_what_was_written)
+{
+	struct machine m = of(&self->g);
+	__u64 pages[256];
+	int s, n;
+
+	EXPECT_EQ(-EINVAL, raw_dirty(m.vm, pages, 256));
+	stand(_metadata, &self->g, count, count_end, 20);
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	EXPECT_EQ(0, raw_dirty(m.vm, pages, 256));
+	for (int round = 0; round < 3; round++) {
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		n = raw_dirty(m.vm, pages, 256);
+		ASSERT_LE(20, n);
+		ASSERT_GE(30, n);
+		for (int i = 0; i < 20; i++) {
+			bool found = false;
+
+			for (int j = 0; j < n; j++)
+				found |= pages[j] == GUEST_DATA + (__u64)i * PAGE;
+			EXPECT_TRUE(found) TH_LOG("page %d", i);
+		}
+		EXPECT_EQ(n, raw_dirty(m.vm, pages, 1));
+		ASSERT_EQ(0, raw_reset(m.vm, s));
+		EXPECT_EQ(0, raw_dirty(m.vm, pages, 256));
+	}
+	close(s);
+}
+
+TEST_F(snapshot, slots_and_protections_come_back)
+{
+	struct wisp_protect_range range = {
+		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
+	};
+	struct wisp_protect protect = {
+		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
+	};
+	struct machine m = of(&self->g);
+	int s, s2, more;
+
+	stand(_metadata, &self->g, count, count_end, 4);
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	more = raw_create_memory(self->g.sys, PAGE);
+	ASSERT_LE(0, more);
+	ASSERT_EQ(0, raw_set_slot(m.vm, 5, GUEST_NOWHERE, PAGE, more, 0, PROT_RW));
+	ASSERT_EQ(0, raw(m.vm, WISP_PROTECT, &protect));
+	s2 = raw_snapshot(m.vm);
+	ASSERT_LE(0, s2);
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(0, raw_reset(m.vm, s));
+		EXPECT_EQ(~0ULL, word(m.vm, GUEST_NOWHERE));
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		expect_words(_metadata, m.vm, 4, 1);
+		ASSERT_EQ(0, raw_reset(m.vm, s2));
+		EXPECT_EQ(0ULL, word(m.vm, GUEST_NOWHERE));
+		ASSERT_EQ(WISP_EXIT_MEMORY, go(&m));
+		EXPECT_EQ(WISP_MEMORY_PROTECTED, m.page->exit.memory.flags);
+		ASSERT_EQ(0, raw_remove_slot(m.vm, 5));
+	}
+	close(s);
+	close(s2);
+	close(more);
+}
+
+TEST_F(snapshot, what_was_discarded_comes_back)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = GUEST_DATA,
+		.discard_size = 4 * PAGE,
+	};
+	struct machine m = of(&self->g);
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 3; round++) {
+		if (round)
+			ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		ASSERT_EQ(0, raw(self->g.fd, WISP_DISCARD, &discard));
+		expect_words(_metadata, m.vm, 4, 0);
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		expect_words(_metadata, m.vm, 4, 1);
+		ASSERT_EQ(0, raw_reset(m.vm, s));
+		expect_words(_metadata, m.vm, 20, 1);
+	}
+	close(s);
+}
+
+TEST_F(snapshot, run_resets_first)
+{
+	struct machine m = of(&self->g);
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	m.page->flags = WISP_RUN_RESET;
+	EXPECT_EQ(-EINVAL, raw_run(m.vm, 0));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 5; round++) {
+		/* The HLT of the snapshot is the one that is completed. */
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		expect_words(_metadata, m.vm, 20, 1);
+	}
+	m.page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	expect_words(_metadata, m.vm, 20, 2);
+	close(s);
+}
+
+TEST_F(snapshot, refuses_what_is_not_its_own)
+{
+	struct guest other;
+	struct guest_thread t;
+	int s, foreign;
+
+	EXPECT_EQ(-EINVAL, raw_reset(self->g.vm, -1));
+	EXPECT_EQ(-EBADF, raw_reset(self->g.vm, 9999));
+	EXPECT_EQ(-EINVAL, raw_reset(self->g.vm, self->g.vm));
+	EXPECT_EQ(-EBADF, raw_fork(self->g.sys, 9999));
+	EXPECT_EQ(-EINVAL, raw_fork(self->g.sys, self->g.fd));
+	ASSERT_EQ(0, guest_create(&other));
+	foreign = raw_snapshot(other.vm);
+	ASSERT_LE(0, foreign);
+	EXPECT_EQ(-EINVAL, raw_reset(self->g.vm, foreign));
+
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	GUEST_LOAD(&self->g, LONG64, spin);
+	guest_thread_start(&t, &self->g, 0);
+	guest_wait_counting(&self->g, GUEST_DATA);
+	EXPECT_EQ(-EBUSY, raw_snapshot(self->g.vm));
+	EXPECT_EQ(-EBUSY, raw_reset(self->g.vm, s));
+	ASSERT_EQ(0, raw_kick(self->g.vm, 0));
+	EXPECT_EQ(WISP_EXIT_KICKED, guest_thread_join(&t));
+	EXPECT_EQ(0, raw_reset(self->g.vm, s));
+
+	/* One VM writes a layered object, and what two write is not frozen. */
+	EXPECT_EQ(-EBUSY, raw_set_slot(other.vm, 7, GUEST_NOWHERE, PAGE,
+				       self->g.fd, 0, PROT_RW));
+	EXPECT_EQ(-EBUSY, raw_set_slot(self->g.vm, 7, GUEST_NOWHERE, PAGE,
+				       other.fd, 0, PROT_RW));
+	close(foreign);
+	close(s);
+	guest_destroy(&other);
+}
+
+static __u64 faults(int vm)
+{
+	struct wisp_stats stats = { .size = sizeof(stats) };
+
+	return raw(vm, WISP_STATS, &stats) ? ~0ULL : stats.faults;
+}
+
+/* Reads of what the parent had mapped are not faults of the child's. */
+TEST_F(snapshot, translations_are_shared)
+{
+	struct machine m = of(&self->g), child;
+	int s;
+
+	stand(_metadata, &self->g, sum, sum_end, 500);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, fork_of(self->g.sys, s, &child));
+	ASSERT_EQ(WISP_EXIT_HLT, go(&child));
+	EXPECT_GE(20ULL, faults(child.vm));
+	end(&child);
+	close(s);
+}
+
+/* What is mapped is what the VM has, also when a reset drops pages. */
+TEST_F(snapshot, a_mapping_comes_back_with_pages)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = GUEST_DATA + 50 * PAGE,
+		.discard_size = PAGE,
+	};
+	volatile __u64 *mapped = guest_at(&self->g, GUEST_DATA);
+	int s;
+
+	mapped[0] = 7;
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 3; round++) {
+		mapped[0] = 8;
+		ASSERT_EQ(0, raw(self->g.fd, WISP_DISCARD, &discard));
+		ASSERT_EQ(0, raw_reset(self->g.vm, s));
+		EXPECT_EQ(7ULL, word(self->g.vm, GUEST_DATA));
+		EXPECT_EQ(7ULL, mapped[0]);
+	}
+	close(s);
+}
+
+/* A page stays dirty when its translation goes. */
+TEST_F(snapshot, dirty_survives_protect)
+{
+	struct wisp_protect_range range = {
+		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
+	};
+	struct wisp_protect protect = {
+		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
+	};
+	struct machine m = of(&self->g);
+	bool found = false;
+	__u64 pages[256];
+	int s, n;
+
+	stand(_metadata, &self->g, count, count_end, 1);
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	ASSERT_EQ(0, raw_reset(m.vm, s));
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	ASSERT_EQ(0, raw(m.vm, WISP_PROTECT, &protect));
+	n = raw_dirty(m.vm, pages, 256);
+	for (int i = 0; i < n; i++)
+		found |= pages[i] == GUEST_DATA;
+	EXPECT_TRUE(found);
+	close(s);
+}
+
+/* Another VM that reads an object sees what its owner's reset made of it. */
+TEST_F(snapshot, readers_see_a_reset)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = PAGE, .discard_size = PAGE,
+	};
+	struct machine m;
+	struct guest other;
+	__u64 value = 8;
+	int s, memory;
+
+	memory = raw_create_memory(self->g.sys, 2 * PAGE);
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, raw_set_slot(self->g.vm, 5, GUEST_NOWHERE, 2 * PAGE, memory,
+				  0, PROT_R));
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, guest_create(&other));
+	m = of(&other);
+	ASSERT_EQ(0, raw_set_slot(other.vm, 5, 0x400000, 2 * PAGE, memory, 0,
+				  PROT_R));
+	ASSERT_EQ(8, pwrite(memory, &value, 8, 0));
+	guest_load(&other, LONG64, look, look_end);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&other));
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	EXPECT_EQ(8ULL, m.page->state.general.rax);
+	ASSERT_EQ(0, raw(memory, WISP_DISCARD, &discard));
+	ASSERT_EQ(0, raw_reset(self->g.vm, s));
+	EXPECT_EQ(0ULL, word(other.vm, 0x400000));
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	EXPECT_EQ(0ULL, m.page->state.general.rax);
+	close(s);
+	close(memory);
+	guest_destroy(&other);
+}
+
+/* To look at a page is not to write it. */
+TEST_F(snapshot, reading_makes_nothing_dirty)
+{
+	struct machine m = of(&self->g);
+	__u64 pages[256];
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 4);
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	ASSERT_EQ(0, raw_reset(m.vm, s));
+	expect_words(_metadata, m.vm, 4, 0);
+	EXPECT_EQ(0, raw_dirty(m.vm, pages, 256));
+	close(s);
+}
+
+/* One that fails is as if it had not been. */
+TEST_F(snapshot, no_fd_no_snapshot)
+{
+	struct rlimit limit = { 0, 0 }, old;
+	__u64 pages[1];
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
+	limit.rlim_max = old.rlim_max;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	EXPECT_EQ(-EMFILE, raw_snapshot(self->g.vm));
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
+	EXPECT_EQ(-EINVAL, raw_reset(self->g.vm, -1));
+	EXPECT_EQ(-EINVAL, raw_dirty(self->g.vm, pages, 1));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Snapshots and forks outlive what they were made of, in any hands, and nothing
+ * of them is left behind.
+ */
+#include <sys/resource.h>
+
+#include "kselftest_harness.h"
+#include "life.h"
+
+#define NPAGES	64
+#define FORKS	2000
+#define CHAIN	500
+
+/*
+ * Less than a fork costs, for each of them. It cannot be much less: KASAN holds
+ * back what was freed. Smaller leaks are kmemleak's to find.
+ */
+#define LEFT_KB	(FORKS * 6)
+
+/* Counts in each of the pages from GUEST_DATA on. */
+SNIPPET(count, 64,
+	"1: mov $" STR(NPAGES) ", %ecx\n"
+	"	mov $" STR(GUEST_DATA) ", %esi\n"
+	"2:	incq (%rsi)\n"
+	"	add $0x1000, %rsi\n"
+	"	loop 2b\n"
+	"	hlt\n"
+	"	jmp 1b");
+
+FIXTURE(snapshots) {
+	int refs;
+	int sockets[2];
+};
+
+FIXTURE_SETUP(snapshots)
+{
+	struct rlimit files = { FORKS + 100, FORKS + 100 };
+
+	self->refs = module_refs();
+	ASSERT_LE(0, self->refs);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
+}
+
+FIXTURE_TEARDOWN(snapshots)
+{
+	EXPECT_EQ(self->refs, wait_refs(self->refs));
+}
+
+/* A guest that has counted to 1, and its snapshot; or -errno. */
+static int counted(struct guest *g)
+{
+	int ret = guest_create(g);
+
+	if (ret)
+		return ret;
+	GUEST_LOAD(g, LONG64, count);
+	return guest_run(g) == WISP_EXIT_HLT ? raw_snapshot(g->vm) : -EIO;
+}
+
+/* The first word of the last page, to which the guest gets last. */
+static __u64 word(int fd)
+{
+	__u64 value;
+
+	return pread(fd, &value, 8, GUEST_DATA + (NPAGES - 1) * PAGE) == 8 ?
+		       value : ~0ULL;
+}
+
+/* Runs @vm on to its next HLT; returns what it has counted to, or ~0. */
+static __u64 go(int vm)
+{
+	struct wisp_vcpu_page *page;
+	bool good;
+
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, vm, 0);
+	if (page == MAP_FAILED)
+		return ~0ULL;
+	page->complete = 1;
+	good = !raw_run(vm, 0) && page->exit.reason == WISP_EXIT_HLT;
+	munmap(page, PAGE);
+	return good ? word(vm) : ~0ULL;
+}
+
+static long kilobytes(const char *name)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[100];
+	long found = -1;
+
+	while (f && found < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, strlen(name)))
+			found = atol(line + strlen(name));
+	if (f)
+		fclose(f);
+	return found;
+}
+
+TEST_F(snapshots, forks_outlive_all_others)
+{
+	struct guest g;
+	int s = counted(&g), forks[3];
+
+	ASSERT_LE(0, s);
+	for (int i = 0; i < 3; i++) {
+		forks[i] = raw_fork(g.sys, s);
+		ASSERT_LE(0, forks[i]);
+	}
+	ASSERT_EQ(2, go(forks[0]));
+	close(s);
+	guest_destroy(&g);
+	EXPECT_EQ(self->refs + 3, wait_refs(self->refs + 3));
+	/* One has run already, the others get their vCPU now. */
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(i ? 2 : 3, go(forks[i]));
+	close(forks[1]);
+	EXPECT_EQ(3, go(forks[2]));
+	for (int i = 0; i < 3; i += 2) {
+		EXPECT_EQ(0, raw_reset(forks[i], -1));
+		EXPECT_EQ(1, word(forks[i]));
+		EXPECT_EQ(2, go(forks[i]));
+		close(forks[i]);
+	}
+}
+
+/* The maker ends before anybody takes it. */
+static void make(int socket)
+{
+	struct guest g;
+	int fds[3];
+
+	fds[1] = counted(&g);
+	if (fds[1] < 0)
+		_exit(1);
+	fds[0] = raw_fork(g.sys, fds[1]);
+	fds[2] = g.sys;
+	if (fds[0] < 0)
+		_exit(2);
+	send_fds(socket, fds, 3);
+	_exit(0);
+}
+
+static int take(int socket)
+{
+	int fds[3], fork;
+
+	if (!receive_fds(socket, fds, 3))
+		return 10;
+	if (go(fds[0]) != 2 || go(fds[0]) != 3)
+		return 11;
+	if (word(fds[1]) != 1 || raw_reset(fds[0], fds[1]) || word(fds[0]) != 1)
+		return 12;
+	fork = raw_fork(fds[2], fds[1]);
+	close(fds[1]);
+	if (fork < 0 || go(fork) != 2 || word(fds[0]) != 1)
+		return 13;
+	return raw_snapshot(fork) < 0 ? 14 : 0;
+}
+
+TEST_F(snapshots, handed_to_another_user)
+{
+	static const uid_t uids[] = { 0, NOBODY };
+
+	for (int i = 0; i < 2; i++) {
+		pid_t maker = fork(), taker;
+
+		if (!maker)
+			make(self->sockets[1]);
+		ASSERT_EQ(0, wait_child(maker));
+		taker = fork_user(uids[i]);
+		if (!taker)
+			_exit(take(self->sockets[0]));
+		EXPECT_EQ(0, wait_child(taker));
+		/* It has its own copies of what was on the way. */
+		EXPECT_EQ(self->refs, wait_refs(self->refs));
+	}
+}
+
+/* What fork(2) copies is the fd: parent and child have the same VM. */
+TEST_F(snapshots, shared_over_fork)
+{
+	struct guest g;
+	int s = counted(&g), vm;
+
+	ASSERT_LE(0, s);
+	vm = raw_fork(g.sys, s);
+	ASSERT_LE(0, vm);
+	for (int i = 0; i < 4; i++) {
+		pid_t pid = fork_user(i & 1 ? NOBODY : 0);
+
+		if (!pid)
+			_exit(go(vm) != i + 2UL);
+		EXPECT_EQ(0, wait_child(pid));
+		EXPECT_EQ(i + 2UL, word(vm));
+		EXPECT_EQ(1, word(g.vm));
+	}
+	close(vm);
+	close(s);
+	guest_destroy(&g);
+}
+
+/* The child: each fork has run, and is killed where it is. */
+static void fork_and_wait(int socket)
+{
+	struct guest g;
+	int s = counted(&g), vm;
+	char byte = 0;
+
+	if (s < 0)
+		_exit(1);
+	for (int i = 0; i < FORKS; i++) {
+		vm = raw_fork(g.sys, s);
+		if (vm < 0 || (i % 8 == 0 && go(vm) != 2))
+			_exit(2);
+	}
+	if (write(socket, &byte, 1) != 1)
+		_exit(3);
+	for (;;)
+		pause();
+}
+
+static void kill_forks(struct __test_metadata *_metadata,
+		       struct _test_data_snapshots *self)
+{
+	pid_t pid = fork();
+	char byte;
+
+	ASSERT_LE(0, pid);
+	if (!pid)
+		fork_and_wait(self->sockets[1]);
+	ASSERT_EQ(1, read(self->sockets[0], &byte, 1));
+	EXPECT_EQ(self->refs + FORKS + 4, module_refs());
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(1000 + SIGKILL, wait_child(pid));
+	EXPECT_EQ(self->refs, wait_refs(self->refs));
+}
+
+/*
+ * What caches keep, the first round has filled. KASAN keeps what was freed for
+ * long: there it is kmemleak that finds what is lost.
+ */
+TEST_F_TIMEOUT(snapshots, two_thousand_killed, 120)
+{
+	long available, slab;
+
+	kill_forks(_metadata, self);
+	available = kilobytes("MemAvailable:");
+	slab = kilobytes("Slab:");
+	kill_forks(_metadata, self);
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
+		return;
+	EXPECT_LT(available - LEFT_KB, kilobytes("MemAvailable:"));
+	EXPECT_GT(slab + LEFT_KB, kilobytes("Slab:"));
+}
+
+static void chain(struct __test_metadata *_metadata, struct guest *g, int n)
+{
+	for (int i = 0; i < n; i++) {
+		__u64 before = word(g->vm);
+		int s = raw_snapshot(g->vm);
+
+		ASSERT_LE(0, s);
+		ASSERT_EQ(before + 1, go(g->vm));
+		close(s);
+	}
+}
+
+/* Of all the snapshots, only the last one's pages are still there. */
+TEST_F_TIMEOUT(snapshots, a_chain_keeps_nothing, 120)
+{
+	struct guest g;
+	long available;
+	int s = counted(&g);
+
+	ASSERT_LE(0, s);
+	close(s);
+	chain(_metadata, &g, CHAIN / 5);
+	available = kilobytes("MemAvailable:");
+	chain(_metadata, &g, CHAIN);
+	EXPECT_LT(available - 8192, kilobytes("MemAvailable:"));
+	EXPECT_EQ(1 + CHAIN / 5 + CHAIN, word(g.vm));
+	EXPECT_EQ(0, raw_reset(g.vm, -1));
+	EXPECT_EQ(CHAIN / 5 + CHAIN, word(g.vm));
+	guest_destroy(&g);
+}
+
+/*
+ * Who pins a page could write to it behind the back of all that share it;
+ * vmsplice() pins as O_DIRECT does.
+ */
+TEST_F(snapshots, direct_io_is_refused)
+{
+	struct guest g;
+	int s = counted(&g);
+	int pipes[2];
+	struct iovec iov = { .iov_len = PAGE };
+
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, pipe(pipes));
+	for (int i = 0; i < 2; i++) {
+		iov.iov_base = guest_at(&g, GUEST_DATA + i * PAGE);
+		/* One page is shared, the other the VM's own by then. */
+		if (i)
+			*(volatile __u64 *)iov.iov_base = 7;
+		EXPECT_EQ(-1, vmsplice(pipes[1], &iov, 1, SPLICE_F_GIFT));
+		EXPECT_EQ(EFAULT, errno);
+		EXPECT_EQ(1, word(s));
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	close(s);
+	guest_destroy(&g);
+}
+
+TEST_HARNESS_MAIN

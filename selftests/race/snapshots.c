@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Snapshots are taken and reset to while other threads write the memory, change
+ * the layout and run the guest.
+ */
+#include <sched.h>
+#include <stdlib.h>
+
+#include "kselftest_harness.h"
+#include "../guest/guest.h"
+#include "random.h"
+
+#define NPAGES	64
+#define BASE	0x100000	/* of the pages that are used */
+#define MAGIC	0xabcd000000000000ULL
+#define ROUNDS	400
+#define PASSES	200
+
+SNIPPET(spin, 64, "1: incq " STR(GUEST_DATA) "; jmp 1b");
+/* Fills the pages with RBX and looks, R8 times; says where it found another. */
+SNIPPET(fill, 64,
+	"	hlt\n"
+	"1:	mov $" STR(NPAGES) ", %ecx\n"
+	"	mov $" STR(BASE) ", %esi\n"
+	"2:	mov %rbx, (%rsi)\n"
+	"	add $0x1000, %rsi\n"
+	"	loop 2b\n"
+	"	mov $" STR(NPAGES) ", %ecx\n"
+	"	mov $" STR(BASE) ", %esi\n"
+	"3:	cmp %rbx, (%rsi)\n"
+	"	jne 4f\n"
+	"	add $0x1000, %rsi\n"
+	"	loop 3b\n"
+	"	dec %r8\n"
+	"	jnz 1b\n"
+	"	hlt\n"
+	"4:	out %al, $0x10");
+
+FIXTURE(snapshots) {
+	struct guest g;
+	int snapshot;
+	bool stop;
+	int wrong;
+};
+
+FIXTURE_SETUP(snapshots)
+{
+	ASSERT_EQ(0, guest_create(&self->g));
+	for (__u64 i = 0; i < NPAGES; i++)
+		*(__u64 *)guest_at(&self->g, BASE + i * PAGE) = MAGIC | i;
+	self->snapshot = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, self->snapshot);
+}
+
+FIXTURE_TEARDOWN(snapshots)
+{
+	EXPECT_EQ(0, self->wrong);
+	close(self->snapshot);
+	guest_destroy(&self->g);
+}
+
+static void wrong(struct _test_data_snapshots *self)
+{
+	__atomic_fetch_add(&self->wrong, 1, __ATOMIC_RELAXED);
+}
+
+static bool stopped(struct _test_data_snapshots *self)
+{
+	return __atomic_load_n(&self->stop, __ATOMIC_ACQUIRE);
+}
+
+/* All pages are as they were when the snapshot was taken. */
+static void expect_base(struct __test_metadata *_metadata, int fd)
+{
+	__u64 word;
+
+	for (__u64 i = 0; i < NPAGES; i++) {
+		ASSERT_EQ(8, pread(fd, &word, 8, BASE + i * PAGE));
+		EXPECT_EQ(MAGIC | i, word);
+	}
+}
+
+/* By all ways that a VMM has. */
+static void *write_all(void *data)
+{
+	struct _test_data_snapshots *self = data;
+	__u64 seed = 1;
+
+	while (!stopped(self)) {
+		__u64 at = BASE + random_below(&seed, NPAGES) * PAGE, word = 7;
+		char *p;
+
+		switch (random_below(&seed, 4)) {
+		case 0:
+			*(volatile __u64 *)guest_at(&self->g, at) = 5;
+			break;
+		case 1:
+			if (pwrite(self->g.fd, &word, 8, at) != 8)
+				wrong(self);
+			break;
+		case 2:
+			/* EFAULT where the slot is gone. */
+			if (pwrite(self->g.vm, &word, 8, at) != 8 &&
+			    errno != EFAULT)
+				wrong(self);
+			break;
+		default:
+			p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE,
+				 MAP_SHARED, self->g.fd, at);
+			*(volatile __u64 *)p = 6;
+			munmap(p, 4 * PAGE);
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Slots other than that of the machine, protections, forks that end at once. */
+static void *change_layout(void *data)
+{
+	struct wisp_protect_range range = {
+		.gpa = BASE, .range_size = NPAGES * PAGE,
+	};
+	struct wisp_protect protect = {
+		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
+	};
+	struct _test_data_snapshots *self = data;
+	__u64 seed = 2;
+	int ret;
+
+	while (!stopped(self)) {
+		switch (random_below(&seed, 4)) {
+		case 0:
+			ret = raw_set_slot(self->g.vm, 1, 0x1000000, 64 * PAGE,
+					   self->g.fd, BASE, PROT_RW);
+			break;
+		case 1:
+			ret = raw_remove_slot(self->g.vm, 1);
+			ret = ret == -ENOENT ? 0 : ret;
+			break;
+		case 2:
+			range.prot = random_next(&seed) & 1 ? PROT_R : PROT_RWX;
+			ret = raw(self->g.vm, WISP_PROTECT, &protect);
+			break;
+		default:
+			ret = raw_fork(self->g.sys, self->snapshot);
+			close(ret);
+			ret = ret < 0 ? ret : 0;
+			break;
+		}
+		if (ret)
+			wrong(self);
+	}
+	return NULL;
+}
+
+static void beside(struct __test_metadata *_metadata,
+		   struct _test_data_snapshots *self, void *(*what)(void *data),
+		   pthread_t *thread)
+{
+	ASSERT_EQ(0, pthread_create(thread, NULL, what, self));
+}
+
+static void end(struct _test_data_snapshots *self, pthread_t *threads, int n)
+{
+	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
+	for (int i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+}
+
+TEST_F_TIMEOUT(snapshots, reset_while_written, 120)
+{
+	pthread_t threads[2];
+
+	beside(_metadata, self, write_all, &threads[0]);
+	beside(_metadata, self, change_layout, &threads[1]);
+	for (int i = 0; i < ROUNDS; i++)
+		ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	end(self, threads, 2);
+	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	expect_base(_metadata, self->g.vm);
+	expect_base(_metadata, self->snapshot);
+}
+
+TEST_F_TIMEOUT(snapshots, taken_while_written, 120)
+{
+	pthread_t threads[2];
+	__u64 before, after;
+	int s;
+
+	beside(_metadata, self, write_all, &threads[0]);
+	beside(_metadata, self, change_layout, &threads[1]);
+	for (int i = 0; i < ROUNDS; i++) {
+		__u64 at = BASE + i % NPAGES * PAGE;
+
+		s = raw_snapshot(self->g.vm);
+		ASSERT_LE(0, s);
+		/* Whatever it is, it stays. */
+		ASSERT_EQ(8, pread(s, &before, 8, at));
+		sched_yield();
+		ASSERT_EQ(8, pread(s, &after, 8, at));
+		EXPECT_EQ(before, after);
+		close(s);
+	}
+	end(self, threads, 2);
+	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	expect_base(_metadata, self->g.vm);
+	expect_base(_metadata, self->snapshot);
+}
+
+struct runner {
+	struct _test_data_snapshots *self;
+	int kicked;
+};
+
+static void *run(void *data)
+{
+	struct runner *r = data;
+
+	while (!stopped(r->self)) {
+		int ret = guest_run(&r->self->g);
+
+		if (ret == WISP_EXIT_KICKED)
+			r->kicked++;
+		else if (ret != -EBUSY)
+			wrong(r->self);
+	}
+	return NULL;
+}
+
+/* It runs, and there is EBUSY; or it does not, and all of it comes back. */
+TEST_F_TIMEOUT(snapshots, reset_while_run, 120)
+{
+	struct runner r = { .self = self };
+	int busy = 0, done = 0, s;
+	pthread_t thread;
+
+	GUEST_LOAD(&self->g, LONG64, spin);
+	self->g.page->want = 0;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, run, &r));
+	guest_wait_counting(&self->g, GUEST_DATA);
+	/* The registers that the page brought are what comes back. */
+	do {
+		raw_kick(self->g.vm, 0);
+		s = raw_snapshot(self->g.vm);
+	} while (s == -EBUSY);
+	ASSERT_LE(0, s);
+	for (int i = 0; i < 20 * ROUNDS || !busy || !done; i++) {
+		int ret = raw_reset(self->g.vm, -1);
+
+		busy += ret == -EBUSY;
+		done += !ret;
+		ASSERT_TRUE(!ret || ret == -EBUSY);
+		raw_kick(self->g.vm, 0);
+	}
+	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
+	while (pthread_tryjoin_np(thread, NULL)) {
+		raw_kick(self->g.vm, 0);
+		sched_yield();
+	}
+	EXPECT_LT(0, r.kicked);
+	close(s);
+}
+
+struct fork_run {
+	int vm;
+	int cpu;
+	__u64 value;
+	pthread_t thread;
+	int result;
+};
+
+static void *fill_and_look(void *data)
+{
+	struct fork_run *f = data;
+	struct wisp_vcpu_page *page;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(f->cpu, &set);
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->vm, 0);
+	f->result = -EIO;
+	if (page == MAP_FAILED || sched_setaffinity(0, sizeof(set), &set) ||
+	    raw_get_state(f->vm, 0, WISP_STATE_GENERAL, &page->state))
+		return NULL;
+	page->state.general.rbx = f->value;
+	page->state.general.r8 = PASSES;
+	page->dirty = WISP_STATE_GENERAL;
+	page->complete = 1;
+	f->result = raw_run(f->vm, 0) ?: (int)page->exit.reason;
+	munmap(page, PAGE);
+	return NULL;
+}
+
+/* The same addresses, on two CPUs at once, with contents of their own. */
+TEST_F_TIMEOUT(snapshots, forks_on_two_cpus, 120)
+{
+	struct fork_run f[2];
+	__u64 word;
+	int s;
+
+	GUEST_LOAD(&self->g, LONG64, fill);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 10; round++) {
+		for (int i = 0; i < 2; i++) {
+			f[i] = (struct fork_run){
+				.vm = raw_fork(self->g.sys, s), .cpu = i,
+				.value = round * 2 + i,
+			};
+			ASSERT_LE(0, f[i].vm);
+			ASSERT_EQ(0, pthread_create(&f[i].thread, NULL,
+						    fill_and_look, &f[i]));
+		}
+		for (int i = 0; i < 2; i++) {
+			pthread_join(f[i].thread, NULL);
+			EXPECT_EQ(WISP_EXIT_HLT, f[i].result);
+			ASSERT_EQ(8, pread(f[i].vm, &word, 8, BASE));
+			EXPECT_EQ(f[i].value, word);
+			close(f[i].vm);
+		}
+	}
+	expect_base(_metadata, s);
+	close(s);
+}
+
+TEST_HARNESS_MAIN
