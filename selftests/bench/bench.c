@@ -21,6 +21,7 @@
 #include <wisp.h>
 
 #include "../snippet.h"
+#include "bench.h"
 
 #define BATCHES		31
 #define BATCH		64
@@ -48,29 +49,7 @@
 #define LIFE_SIZE	(2UL << 20)
 #define RESET_VECTOR	0xfffffff0
 
-struct bench {
-	int sys;
-	int vm;
-	struct wisp_vcpu_page *page;
-	struct wisp_io io;
-	const char *ram;
-	const char *backend;
-	const char *lab;
-	const char *mitigations;
-	const char *unit;
-	struct utsname host;
-	struct json_object *rows;
-};
-
-static uint64_t rdtsc(void)
-{
-	uint32_t low, high;
-
-	asm volatile("rdtsc" : "=a" (low), "=d" (high) : : "memory");
-	return (uint64_t)high << 32 | low;
-}
-
-static int must(int result, const char *what)
+int must(int result, const char *what)
 {
 	if (result < 0)
 		errx(1, "%s: %s", what, strerror(-result));
@@ -305,6 +284,12 @@ static void add_row(struct bench *b, const char *op, int n, uint64_t median,
 		(unsigned long long)max, b->unit);
 }
 
+void add_ticks(struct bench *b, const char *op, uint64_t *ticks, int n, int each)
+{
+	qsort(ticks, n, sizeof(*ticks), by_size);
+	add_row(b, op, n * each, ticks[n / 2], ticks[0], ticks[n - 1]);
+}
+
 static void measure(struct bench *b, const char *op,
 		    uint64_t (*batch)(struct bench *b), int batches, int size)
 {
@@ -313,9 +298,7 @@ static void measure(struct bench *b, const char *op,
 	batch(b);		/* one to warm up */
 	for (int i = 0; i < batches; i++)
 		ticks[i] = (batch(b) + size / 2) / size;
-	qsort(ticks, batches, sizeof(*ticks), by_size);
-	add_row(b, op, batches * size, ticks[batches / 2], ticks[0],
-		ticks[batches - 1]);
+	add_ticks(b, op, ticks, batches, size);
 }
 
 /* Around 1000 NOPs an instruction counter shows 1000 and a few. */
@@ -415,6 +398,7 @@ static void measure_all(struct bench *b)
 	measure_protect(b);
 
 	measure(b, "vm life", one_life, LIVES, 1);
+	measure_snapshots(b);
 }
 
 static void print_help(FILE *out)
