@@ -563,12 +563,6 @@ u64 wisp_memory_dirty(struct wisp_memory *memory,
 	return count;
 }
 
-/* How many pages the object has that its base has not. */
-u64 wisp_memory_private(struct wisp_memory *memory)
-{
-	return READ_ONCE(memory->nprivates);
-}
-
 /* ---- reading, writing, mapping ------------------------------------------- */
 
 /*

@@ -91,6 +91,5 @@ bool wisp_memory_reset(struct wisp_memory *memory,
 u64 wisp_memory_dirty(struct wisp_memory *memory,
 		      const struct wisp_slat_format *format, u64 offset, u64 size,
 		      u64 gpa, u64 *gpas, u64 room);
-u64 wisp_memory_private(struct wisp_memory *memory);
 
 #endif
