@@ -63,12 +63,66 @@ static void xrstor(const void *image)
 		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
 }
 
+/* What traces the host, and how it is stopped. */
+static const struct tracer {
+	unsigned int feature;
+	u32 msr;
+	u64 enable;
+} all_tracers[WISP_TRACERS] = {
+	{ X86_FEATURE_PERFMON_V2, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, ~0ULL },
+	{ X86_FEATURE_IBS, MSR_AMD64_IBSFETCHCTL, IBS_FETCH_ENABLE },
+	{ X86_FEATURE_IBS, MSR_AMD64_IBSOPCTL, IBS_OP_ENABLE },
+	{ X86_FEATURE_ARCH_PERFMON, MSR_CORE_PERF_GLOBAL_CTRL, ~0ULL },
+	{ X86_FEATURE_PEBS, MSR_IA32_PEBS_ENABLE, ~0ULL },
+	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, RTIT_CTL_TRACEEN },
+};
+
+/* Those that this CPU has. Constant after init. */
+static struct tracer tracers[WISP_TRACERS];
+static unsigned int ntracers;
+
+static void find_tracers(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < WISP_TRACERS; i++)
+		if (boot_cpu_has(all_tracers[i].feature))
+			tracers[ntracers++] = all_tracers[i];
+}
+
+/*
+ * The host's tracing does not reach into guests. First of all: on some CPUs
+ * VMXON ends Intel PT without telling anybody.
+ */
+void wisp_host_quiet(struct wisp_vcpu *vcpu)
+{
+	u64 *old = vcpu->host.traced;
+	unsigned int i;
+
+	for (i = 0; i < ntracers; i++) {
+		rdmsrq(tracers[i].msr, old[i]);
+		if (old[i] & tracers[i].enable)
+			wrmsrq(tracers[i].msr, old[i] & ~tracers[i].enable);
+	}
+}
+
+void wisp_host_unquiet(struct wisp_vcpu *vcpu)
+{
+	const u64 *old = vcpu->host.traced;
+	unsigned int i;
+
+	for (i = ntracers; i--;)
+		if (old[i] & tracers[i].enable)
+			wrmsrq(tracers[i].msr, old[i]);
+}
+
 /* Before anything else of the driver asks what guests may have. */
 void wisp_host_init(void)
 {
 	u32 eax, ebx, ecx, edx;
 	unsigned int i;
 
+	find_tracers();
 	wisp_host_xcr0 = xcr0_read() & XCR0_KNOWN;
 	wisp_host_xsave_size = offsetof(struct xregs_state, extended_state_area);
 	for (i = 2; i < 64; i++) {
@@ -188,48 +242,6 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT))
 		if (host->u_cet)
 			wrmsrq(MSR_IA32_U_CET, host->u_cet);
-}
-
-/* What traces the host, and how it is stopped. */
-static const struct {
-	unsigned int feature;
-	u32 msr;
-	u64 enable;
-} tracing[WISP_TRACING] = {
-	{ X86_FEATURE_PERFMON_V2, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, ~0ULL },
-	{ X86_FEATURE_IBS, MSR_AMD64_IBSFETCHCTL, IBS_FETCH_ENABLE },
-	{ X86_FEATURE_IBS, MSR_AMD64_IBSOPCTL, IBS_OP_ENABLE },
-	{ X86_FEATURE_ARCH_PERFMON, MSR_CORE_PERF_GLOBAL_CTRL, ~0ULL },
-	{ X86_FEATURE_PEBS, MSR_IA32_PEBS_ENABLE, ~0ULL },
-	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, RTIT_CTL_TRACEEN },
-};
-
-/*
- * The host's tracing does not reach into guests. First of all: on some CPUs
- * VMXON ends Intel PT without telling anybody.
- */
-void wisp_host_quiet(struct wisp_vcpu *vcpu)
-{
-	u64 *old = vcpu->host.tracing;
-	unsigned int i;
-
-	for (i = 0; i < WISP_TRACING; i++) {
-		old[i] = 0;
-		if (boot_cpu_has(tracing[i].feature))
-			rdmsrq(tracing[i].msr, old[i]);
-		if (old[i] & tracing[i].enable)
-			wrmsrq(tracing[i].msr, old[i] & ~tracing[i].enable);
-	}
-}
-
-void wisp_host_unquiet(struct wisp_vcpu *vcpu)
-{
-	const u64 *old = vcpu->host.tracing;
-	unsigned int i;
-
-	for (i = WISP_TRACING; i--;)
-		if (old[i] & tracing[i].enable)
-			wrmsrq(tracing[i].msr, old[i]);
 }
 
 static void load_debug(u64 dr0, u64 dr1, u64 dr2, u64 dr3)

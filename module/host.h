@@ -15,7 +15,7 @@ struct wisp_fpu {
 	void *xsave;	/* standard format, 64-byte aligned, wisp_host_xsave_size */
 };
 
-#define WISP_TRACING	6
+#define WISP_TRACERS	6
 
 /* Host values, read at the window's start, never kept longer. */
 struct wisp_host {
@@ -26,7 +26,7 @@ struct wisp_host {
 	u64 u_cet;
 	unsigned long dr[4];	/* where the host has breakpoints */
 	unsigned long dr7;
-	u64 tracing[WISP_TRACING];
+	u64 traced[WISP_TRACERS];
 };
 
 extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */
