@@ -126,11 +126,11 @@ def write_rom(path):
         f.write(bytes([-sum(rom) & 0xff]))
 
 
-def command(boot, model):
-    """The command line for a lab.Boot."""
+def command(boot, model, append=""):
+    """The command line for a lab.Boot; append: to the kernel's."""
     ips = BENCH_IPS if boot.icount else IPS
     # The CPU models know a rate of their own for the TSC.
-    cmdline = f"{boot.cmdline} tsc_early_khz={ips // 1000}"
+    cmdline = f"{boot.cmdline} tsc_early_khz={ips // 1000} {append}".strip()
     write_ram(boot.path("ram.bin"), boot.kernel.vmlinux(),
               boot.path("initramfs.cpio"), cmdline, boot.mem)
     write_rom(boot.path("rom.bin"))
