@@ -412,10 +412,10 @@ static int set_policy(struct wisp_vm *vm, struct wisp_policy **where, u64 entrie
 		ret = check(policy);
 	if (!ret) {
 		guard(mutex)(&vm->lock);
-		if (xa_empty(&vm->vcpus))
-			swap(*where, policy);
-		else
+		if (vm->vcpu_end)
 			ret = -EBUSY;
+		else
+			swap(*where, policy);
 	}
 	wisp_policy_put(policy);
 	return ret;

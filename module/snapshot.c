@@ -22,9 +22,9 @@
 static void unlock_vcpus(struct wisp_vm *vm, struct wisp_vcpu *end)
 {
 	struct wisp_vcpu *vcpu;
-	unsigned long index;
+	u32 index;
 
-	xa_for_each(&vm->vcpus, index, vcpu) {
+	wisp_vm_for_each_vcpu(vm, index, vcpu) {
 		if (vcpu == end)
 			break;
 		mutex_unlock(&vcpu->lock);
@@ -35,10 +35,10 @@ static void unlock_vcpus(struct wisp_vm *vm, struct wisp_vcpu *end)
 static int lock_vcpus(struct wisp_vm *vm)
 {
 	struct wisp_vcpu *vcpu;
-	unsigned long index;
+	u32 index;
 
 	lockdep_assert_held(&vm->lock);
-	xa_for_each(&vm->vcpus, index, vcpu) {
+	wisp_vm_for_each_vcpu(vm, index, vcpu) {
 		if (!mutex_trylock(&vcpu->lock)) {
 			unlock_vcpus(vm, vcpu);
 			return -EBUSY;
@@ -71,10 +71,10 @@ static void save_vcpu(struct wisp_vcpu *frozen, struct wisp_vcpu *from)
 static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)
 {
 	struct wisp_vcpu *vcpu;
-	unsigned long index;
+	u32 index;
 	int ret = 0;
 
-	xa_for_each(&from->vcpus, index, vcpu) {
+	wisp_vm_for_each_vcpu(from, index, vcpu) {
 		if (to->frozen)
 			ret = wisp_vcpu_populate(vcpu);
 		if (!ret)
@@ -232,7 +232,7 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm)
 	int ret;
 
 	guard(mutex)(&vm->lock);
-	if (xa_empty(&vm->vcpus))
+	if (!vm->vcpu_end)
 		return ERR_PTR(-EINVAL);
 	ret = lock_vcpus(vm);
 	if (ret)
@@ -302,9 +302,9 @@ static int rebuild(struct wisp_vm *vm, struct wisp_vm *frozen)
 static void reset_vcpus(struct wisp_vm *vm)
 {
 	struct wisp_vcpu *vcpu, *from;
-	unsigned long index;
+	u32 index;
 
-	xa_for_each(&vm->vcpus, index, vcpu) {
+	wisp_vm_for_each_vcpu(vm, index, vcpu) {
 		from = wisp_vm_find_vcpu(vm->base, index);
 		if (vcpu->populated && from)
 			wisp_snapshot_load_vcpu(vcpu, from);

@@ -314,7 +314,7 @@ int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 	struct wisp_vcpu *vcpu;
 	int ret;
 
-	if (xa_load(&vm->vcpus, index))
+	if (vm->vcpus[index])
 		return -EEXIST;
 	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VCPUS);
 	if (ret)
@@ -323,14 +323,16 @@ int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 	ret = vcpu ? 0 : -ENOMEM;
 	if (!ret && populate)
 		ret = wisp_vcpu_populate(vcpu);
-	if (!ret)
-		ret = xa_insert(&vm->vcpus, index, vcpu, GFP_KERNEL_ACCOUNT);
-	if (!ret)
-		return 0;
-	if (vcpu)
-		free_vcpu(vcpu);
-	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VCPUS);
-	return ret;
+	if (ret) {
+		if (vcpu)
+			free_vcpu(vcpu);
+		wisp_creator_uncharge(vm->creator, WISP_COUNTED_VCPUS);
+		return ret;
+	}
+	WRITE_ONCE(vm->vcpu_end, max(vm->vcpu_end, index + 1));
+	/* Others find it from here on, and find it whole. */
+	smp_store_release(&vm->vcpus[index], vcpu);
+	return 0;
 }
 
 /* The VM ends: nobody runs, kicks or maps the vCPU any more. */

@@ -34,13 +34,13 @@ static void ack(void *unused)
 static void revoke(struct wisp_vm *vm)
 {
 	struct wisp_vcpu *vcpu;
-	unsigned long index;
+	u32 index;
 	int cpu;
 
 	atomic64_inc(&vm->slat.generation);
 	/* Pairs with the barrier in run_window(). */
 	smp_mb__after_atomic();
-	xa_for_each(&vm->vcpus, index, vcpu) {
+	wisp_vm_for_each_vcpu(vm, index, vcpu) {
 		cpu = READ_ONCE(vcpu->running_cpu);
 		if (cpu >= 0)
 			smp_call_function_single(cpu, ack, NULL, true);
@@ -77,7 +77,6 @@ struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 	vm->frozen = frozen;
 	vm->lineage = atomic64_inc_return(&last_lineage);
 	wisp_slat_init(&vm->slat, &wisp_backend->format, revoke_slat);
-	xa_init_flags(&vm->vcpus, XA_FLAGS_ACCOUNT);
 
 	vm->creator = wisp_creator_get();
 	if (IS_ERR(vm->creator)) {
@@ -110,14 +109,13 @@ struct wisp_vm *wisp_vm_get(struct wisp_vm *vm)
 static void destroy(struct wisp_vm *vm)
 {
 	struct wisp_vcpu *vcpu;
-	unsigned long index;
+	u32 index;
 	unsigned int i;
 
 	for (i = 0; i < vm->nslots; i++)
 		wisp_memory_detach(vm->slots[i]->memory, &vm->slots[i]->user);
-	xa_for_each(&vm->vcpus, index, vcpu)
+	wisp_vm_for_each_vcpu(vm, index, vcpu)
 		wisp_vcpu_destroy(vcpu);
-	xa_destroy(&vm->vcpus);
 	if (!vm->frozen)
 		wisp_hw_put();
 	wisp_slat_exit(&vm->slat);
@@ -543,13 +541,13 @@ ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
 void wisp_vm_stats(struct wisp_vm *vm, struct wisp_stats *stats)
 {
 	struct wisp_vcpu *vcpu;
-	unsigned long index;
+	u32 index;
 	unsigned int i;
 	u64 run_time = 0;
 
 	scoped_guard(rwsem_read, &vm->slots_sem)
 		stats->slots = vm->nslots;
-	xa_for_each(&vm->vcpus, index, vcpu) {
+	wisp_vm_for_each_vcpu(vm, index, vcpu) {
 		stats->vcpus++;
 		run_time += READ_ONCE(vcpu->run_time);
 		stats->entries += READ_ONCE(vcpu->stats.entries);

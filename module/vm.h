@@ -11,7 +11,6 @@
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/types.h>
-#include <linux/xarray.h>
 
 #include "memory.h"
 #include "slat.h"
@@ -56,8 +55,9 @@ struct wisp_vm {
 	/* Protected by @lock: the snapshot last taken, reset to or forked from. */
 	struct wisp_vm *base;
 
-	/* Changed under @lock; entries live as long as the VM. */
-	struct xarray vcpus;
+	/* By index, below @vcpu_end; set once under @lock, and as old as the VM. */
+	struct wisp_vcpu *vcpus[WISP_MAX_VCPUS];
+	u32 vcpu_end;
 
 	/* Faults take it shared, changes of slots exclusive. */
 	struct rw_semaphore slots_sem;
@@ -96,12 +96,31 @@ int wisp_protections_store(struct maple_tree **protections, unsigned long first,
 			   unsigned long last, u32 prot);
 void wisp_protections_free(struct maple_tree *protections);
 
+/* The first vCPU whose index is at least *@index, which becomes its; or NULL. */
+static inline struct wisp_vcpu *wisp_vm_next_vcpu(struct wisp_vm *vm, u32 *index)
+{
+	struct wisp_vcpu *vcpu;
+
+	for (; *index < READ_ONCE(vm->vcpu_end); (*index)++) {
+		/* Pairs with the release in wisp_vcpu_create(). */
+		vcpu = smp_load_acquire(&vm->vcpus[*index]);
+		if (vcpu)
+			return vcpu;
+	}
+	return NULL;
+}
+
+#define wisp_vm_for_each_vcpu(vm, index, vcpu)                               \
+	for ((index) = 0; ((vcpu) = wisp_vm_next_vcpu(vm, &(index))); (index)++)
+
 static inline struct wisp_vcpu *wisp_vm_find_vcpu(struct wisp_vm *vm, u64 index)
 {
+	if (index >= WISP_MAX_VCPUS)
+		return NULL;
 	/* The index is a user's: no guess of the CPU's may go past the end. */
-	return index < WISP_MAX_VCPUS ?
-		       xa_load(&vm->vcpus, array_index_nospec(index, WISP_MAX_VCPUS)) :
-		       NULL;
+	index = array_index_nospec(index, WISP_MAX_VCPUS);
+	/* Pairs with the release in wisp_vcpu_create(). */
+	return smp_load_acquire(&vm->vcpus[index]);
 }
 
 #endif
