@@ -78,26 +78,26 @@ static struct wisp_cpuid_entry *add(u32 leaf, u32 subleaf, u32 flags)
 	return entry;
 }
 
-static void add_leaf_1(void)
+static void keep(struct wisp_cpuid_entry *entry, u32 eax, u32 ebx, u32 ecx,
+		 u32 edx)
 {
-	struct wisp_cpuid_entry *entry = add(1, 0, 0);
-
-	entry->ebx &= 0xff00;
-	entry->ecx = (entry->ecx & LEAF_1_ECX) | BIT(31);
-	entry->edx &= LEAF_1_EDX;
+	entry->eax &= eax;
+	entry->ebx &= ebx;
+	entry->ecx &= ecx;
+	entry->edx &= edx;
 }
 
 static void add_leaf_7(void)
 {
-	struct wisp_cpuid_entry *entry = add(7, 0, WISP_CPUID_SUBLEAF);
-	bool avx512 = wisp_host_xcr0 & XFEATURE_MASK_ZMM_Hi256;
-	bool pku = wisp_host_xcr0 & XFEATURE_MASK_PKRU;
+	u32 ebx = LEAF_7_EBX, ecx = LEAF_7_ECX;
 
-	entry->eax = 0;
-	entry->ebx &= LEAF_7_EBX | (avx512 ? LEAF_7_EBX_AVX512 : 0);
-	entry->ecx &= LEAF_7_ECX | (avx512 ? LEAF_7_ECX_AVX512 : 0) |
-		      (pku ? LEAF_7_ECX_PKU : 0);
-	entry->edx &= LEAF_7_EDX;
+	if (wisp_host_xcr0 & XFEATURE_MASK_ZMM_Hi256) {
+		ebx |= LEAF_7_EBX_AVX512;
+		ecx |= LEAF_7_ECX_AVX512;
+	}
+	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
+		ecx |= LEAF_7_ECX_PKU;
+	keep(add(7, 0, WISP_CPUID_SUBLEAF), 0, ebx, ecx, LEAF_7_EDX);
 }
 
 static void add_leaf_d(void)
@@ -109,11 +109,7 @@ static void add_leaf_d(void)
 	entry->ebx = 0;
 	entry->ecx = wisp_host_xsave_size;
 	entry->edx = wisp_host_xcr0 >> 32;
-	entry = add(0xd, 1, WISP_CPUID_SUBLEAF);
-	entry->eax &= LEAF_D_1_EAX;
-	entry->ebx = 0;
-	entry->ecx = 0;
-	entry->edx = 0;
+	keep(add(0xd, 1, WISP_CPUID_SUBLEAF), LEAF_D_1_EAX, 0, 0, 0);
 	for (i = 2; i < 64; i++)
 		if (wisp_host_xcr0 & BIT_ULL(i))
 			add(0xd, i, WISP_CPUID_SUBLEAF);
@@ -128,19 +124,12 @@ static void add_extended(void)
 	for (leaf = 0x80000001; leaf <= last; leaf++) {
 		entry = add(leaf, 0, 0);
 		if (leaf == 0x80000001) {
-			entry->ecx &= LEAF_80000001_ECX;
-			entry->edx &= LEAF_80000001_EDX;
+			keep(entry, ~0, ~0, LEAF_80000001_ECX, LEAF_80000001_EDX);
 		} else if (leaf == 0x80000007) {
-			entry->eax = 0;
-			entry->ebx = 0;
-			entry->ecx = 0;
-			entry->edx &= BIT(8);
+			keep(entry, 0, 0, 0, BIT(8));
 		} else if (leaf == 0x80000008) {
-			entry->eax = wisp_backend->gpa_bits |
-				     (entry->eax & 0xff00);
-			entry->ebx &= LEAF_80000008_EBX;
-			entry->ecx = 0;
-			entry->edx = 0;
+			keep(entry, 0xff00, LEAF_80000008_EBX, 0, 0);
+			entry->eax |= wisp_backend->gpa_bits;
 		}
 	}
 }
@@ -160,14 +149,12 @@ int wisp_cpuid_init(void)
 	entry = add(0, 0, 0);
 	last = min(entry->eax, 0xdU);
 	entry->eax = last;
-	add_leaf_1();
-	if (last >= 6) {
-		entry = add(6, 0, 0);
-		entry->eax &= BIT(2);	/* the APIC timer never stops */
-		entry->ebx = 0;
-		entry->ecx = 0;
-		entry->edx = 0;
-	}
+	entry = add(1, 0, 0);
+	keep(entry, ~0, 0xff00, LEAF_1_ECX, LEAF_1_EDX);
+	entry->ecx |= BIT(31);
+	/* The APIC timer never stops. */
+	if (last >= 6)
+		keep(add(6, 0, 0), BIT(2), 0, 0, 0);
 	if (last >= 7)
 		add_leaf_7();
 	if (last >= 0xd)
