@@ -8,19 +8,23 @@
  * bumped and every running vCPU made to exit and flush, and only then is a
  * table's page given back.
  *
- * Tables are shared with snapshots and forks; a table's page counts the entries
- * that lead to it. An entry that lets nothing be written leads to a table that
- * may be shared: it is never changed, but copied first. The root is always one's
- * own, and what is mapped at the moment of sharing becomes read-only with one
- * bit per root entry.
+ * Tables are shared with snapshots and forks. A table is owned by the one whose
+ * entry it was made for; others borrow it, by a copy of that entry without the
+ * right to write. They copy it before they change anything in it, and the copy
+ * has a reference on what it was copied from, its origin, which keeps all that it
+ * borrows. So a copy costs the same however much it leads to. The root is always
+ * one's own, and what is mapped at the moment of sharing becomes read-only with
+ * one bit per root entry.
  */
 #include "slat.h"
 
+#include <linux/bitfield.h>
 #include <linux/cleanup.h>
 #include <linux/gfp.h>
 #include <linux/list.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
 
 #include <uapi/linux/wisp.h>
@@ -29,8 +33,19 @@
 #define ENTRIES		(1U << ENTRY_BITS)
 #define PFN_MASK	GENMASK_ULL(51, PAGE_SHIFT)
 
-#define TABLE_GFP \
-	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | __GFP_ZERO)
+#define TABLE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/*
+ * In page_private() of a table, beside its origin's struct page: its level, and
+ * whether it was copied. From then on its entries are as the copies have them,
+ * without writable and dirty bits, and those it owns are marked.
+ */
+#define TABLE_FROZEN	BIT(0)
+#define TABLE_LEVEL	GENMASK(3, 1)
+#define TABLE_ORIGIN	(~63UL)
+
+/* In an entry of a frozen table; the hardware ignores it. */
+#define ENTRY_OWNED	BIT_ULL(11)
 
 static unsigned int shift_of(unsigned int level)
 {
@@ -71,81 +86,169 @@ static bool is_table(const struct wisp_slat *slat, u64 entry, unsigned int level
 	       !(level == 1 && entry & slat->format->huge);
 }
 
-/* Most tables are nearly empty: look at a cache line at a time. */
+static u64 *alloc_table(unsigned int level, gfp_t zero)
+{
+	struct page *page = alloc_page(TABLE_GFP | zero);
+
+	if (!page)
+		return NULL;
+	set_page_private(page, FIELD_PREP(TABLE_LEVEL, level));
+	return page_address(page);
+}
+
+static struct page *origin_of(const struct page *page)
+{
+	return (struct page *)(page_private(page) & TABLE_ORIGIN);
+}
+
+static unsigned int level_of(const struct page *page)
+{
+	return FIELD_GET(TABLE_LEVEL, page_private(page));
+}
+
+/* Most tables have little of interest: look at a cache line at a time. */
 #define LINE	8
 
-static bool line_empty(const u64 *entry)
+static u64 line_bits(const u64 *entry)
 {
-	return !(entry[0] | entry[1] | entry[2] | entry[3] | entry[4] |
-		 entry[5] | entry[6] | entry[7]);
+	return entry[0] | entry[1] | entry[2] | entry[3] | entry[4] | entry[5] |
+	       entry[6] | entry[7];
 }
 
-static void put_table(struct wisp_slat *slat, u64 *table, unsigned int level)
-{
-	struct page *page = virt_to_page(table);
-	unsigned int i, j;
+static void put_table(struct wisp_slat *slat, struct page *page);
 
-	if (!put_page_testzero(page))
+/* What the table owns. */
+static void put_lower(struct wisp_slat *slat, const struct page *page)
+{
+	bool frozen = page_private(page) & TABLE_FROZEN;
+	u64 owned = frozen ? ENTRY_OWNED : slat->format->writable;
+	unsigned int level = level_of(page), i, j;
+	u64 *table = page_address(page);
+
+	if (!level)
 		return;
-	for (i = 0; level && i < ENTRIES; i += LINE)
-		for (j = i; !line_empty(&table[i]) && j < i + LINE; j++)
-			if (is_table(slat, table[j], level))
-				put_table(slat, table_of(table[j]), level - 1);
+	for (i = 0; i < ENTRIES; i += LINE) {
+		if (!(line_bits(&table[i]) & owned))
+			continue;
+		for (j = i; j < i + LINE; j++)
+			if (table[j] & owned && is_table(slat, table[j], level))
+				put_table(slat, virt_to_page(table_of(table[j])));
+	}
+	cond_resched();
+}
+
+static void free_table(struct page *page)
+{
+	set_page_private(page, 0);
 	init_page_count(page);
 	__free_page(page);
-	if (level)
-		cond_resched();
 }
 
-static void get_tables(struct wisp_slat *slat, const u64 *line, unsigned int level)
+/* Origins may be many: one after the other, not one inside of the other. */
+static void put_table(struct wisp_slat *slat, struct page *page)
 {
-	unsigned int i;
+	struct page *origin;
 
-	for (i = 0; i < LINE; i++)
-		if (is_table(slat, line[i], level))
-			page_ref_inc(virt_to_page(table_of(line[i])));
-}
-
-/* What @from leads to may be written no more through @to, and counts as clean. */
-static void copy_frozen(struct wisp_slat *slat, u64 *to, const u64 *from,
-			unsigned int level)
-{
-	u64 keep = ~(slat->format->writable | slat->format->dirty);
-	unsigned int i, j;
-
-	for (i = 0; i < ENTRIES; i += LINE) {
-		for (j = i; j < i + LINE; j++)
-			to[j] = from[j] & keep;
-		if (level && to != from && !line_empty(&from[i]))
-			get_tables(slat, &from[i], level);
+	while (page && put_page_testzero(page)) {
+		put_lower(slat, page);
+		origin = origin_of(page);
+		free_table(page);
+		page = origin;
 	}
 }
 
 /*
- * Makes the shared table behind *@entry this tree's own. NULL: no memory. The
- * other trees do not change it, nor does this one until it is here alone.
+ * Only @table still has a reference on @origin: it becomes the owner of what it
+ * borrows there, and the rest is nobody's.
+ */
+static void absorb(struct wisp_slat *slat, u64 *table, struct page *origin)
+{
+	const u64 *from = page_address(origin);
+	unsigned int level = level_of(origin), i;
+
+	for (i = 0; i < ENTRIES; i++) {
+		if (!(from[i] & ENTRY_OWNED) || !is_table(slat, from[i], level))
+			continue;
+		if (!is_own(slat, table[i]) &&
+		    is_table(slat, table[i], level) &&
+		    table_of(table[i]) == table_of(from[i]))
+			WRITE_ONCE(table[i], table[i] | slat->format->writable);
+		else
+			put_table(slat, virt_to_page(table_of(from[i])));
+	}
+}
+
+/*
+ * Before a table's first copy is made. What leads to it lets nothing be written,
+ * so that the hardware does not care; several trees may be at it.
+ */
+static void freeze_table(struct wisp_slat *slat, u64 *table)
+{
+	u64 drop = slat->format->writable | slat->format->dirty | ENTRY_OWNED;
+	struct page *page = virt_to_page(table), *origin, *next;
+	unsigned int i, j;
+
+	/* Pairs with the release below. */
+	if (smp_load_acquire(&page->private) & TABLE_FROZEN)
+		return;
+	lock_page(page);
+	if (page->private & TABLE_FROZEN)
+		goto unlock;
+	for (origin = origin_of(page); origin && page_count(origin) == 1;
+	     origin = next) {
+		absorb(slat, table, origin);
+		next = origin_of(origin);
+		free_table(origin);
+	}
+	for (i = 0; i < ENTRIES; i += LINE) {
+		if (!(line_bits(&table[i]) & drop))
+			continue;
+		for (j = i; j < i + LINE; j++)
+			WRITE_ONCE(table[j], (table[j] & ~drop) |
+				   (is_own(slat, table[j]) ? ENTRY_OWNED : 0));
+	}
+	/* Who sees the mark sees the entries. */
+	smp_store_release(&page->private,
+			  (page->private & ~TABLE_ORIGIN) | TABLE_FROZEN |
+				  (unsigned long)origin);
+unlock:
+	unlock_page(page);
+}
+
+/* @table, which owns nothing, becomes a copy of @origin. */
+static void borrow(struct wisp_slat *slat, u64 *table, u64 *origin)
+{
+	struct page *page = virt_to_page(table);
+
+	freeze_table(slat, origin);
+	copy_page(table, origin);
+	/* The last level borrows nothing: pages are not the tables'. */
+	if (!level_of(page))
+		return;
+	page_ref_inc(virt_to_page(origin));
+	set_page_private(page, FIELD_PREP(TABLE_LEVEL, level_of(page)) |
+			       (unsigned long)virt_to_page(origin));
+}
+
+/*
+ * Has a copy of the table behind *@entry instead, unless that is this tree's own
+ * already. NULL: no memory.
  */
 static u64 *own_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 {
-	u64 *old, *table;
+	u64 *table;
 
 	guard(mutex)(&slat->lock);
-	old = table = table_of(*entry);
 	if (is_own(slat, *entry))
-		return old;
-	if (page_count(virt_to_page(old)) > 1) {
-		table = (u64 *)__get_free_page(TABLE_GFP & ~__GFP_ZERO);
-		if (!table)
-			return NULL;
-	}
-	copy_frozen(slat, table, old, level - 1);
+		return table_of(*entry);
+	table = alloc_table(level - 1, 0);
+	if (!table)
+		return NULL;
+	borrow(slat, table, table_of(*entry));
 	/* The hardware must find the copy whole. */
 	smp_wmb();
 	WRITE_ONCE(*entry, table_entry(slat, table));
-	if (table != old) {
-		slat->revoke(slat);
-		put_table(slat, old, level - 1);
-	}
+	slat->revoke(slat);
 	return table;
 }
 
@@ -159,13 +262,13 @@ static u64 *next_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 	u64 *table;
 
 	if (!(old & slat->format->present)) {
-		table = (u64 *)__get_free_page(TABLE_GFP);
+		table = alloc_table(level - 1, __GFP_ZERO);
 		if (!table)
 			return NULL;
 		old = cmpxchg64(entry, 0, table_entry(slat, table));
 		if (!old)
 			return table;
-		free_page((unsigned long)table);
+		free_table(virt_to_page(table));
 	}
 	if (!is_table(slat, old, level))
 		return NULL;
@@ -189,52 +292,61 @@ void wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *forma
 }
 
 /**
- * wisp_slat_share() - lead to the same pages, read-only, from two trees
- * @slat: gets what @with has, instead of what it had
- * @with: loses the right to write
+ * wisp_slat_share() - lead to the same pages as a frozen tree, read-only
+ * @slat: gets what @frozen has, instead of what it had
+ * @frozen: by wisp_slat_freeze()
  *
- * No CPU uses either, and each flushes before it does: the caller bumps the
- * generations. May sleep.
+ * No CPU uses @slat, and each flushes before it does: the caller bumps the
+ * generation. May sleep.
  */
-void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *with)
+void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen)
 {
-	unsigned int level = slat->format->levels - 1, i, j;
-	u64 old[LINE];
+	struct page *page = virt_to_page(slat->root);
 
-	for (i = 0; i < ENTRIES; i += LINE) {
-		if (line_empty(&slat->root[i]) && line_empty(&with->root[i]))
-			continue;
-		memcpy(old, &slat->root[i], sizeof(old));
-		for (j = i; j < i + LINE; j++) {
-			/* Only once: other forks may be at it, too. */
-			if (is_own(slat, with->root[j]))
-				with->root[j] &= ~slat->format->writable;
-			slat->root[j] = with->root[j];
-		}
-		get_tables(slat, &slat->root[i], level);
-		for (j = 0; j < LINE; j++)
-			if (old[j])
-				put_table(slat, table_of(old[j]), level - 1);
-	}
+	put_lower(slat, page);
+	put_table(slat, origin_of(page));
+	borrow(slat, slat->root, frozen->root);
+}
+
+/**
+ * wisp_slat_freeze() - take over a tree
+ * @frozen: without a root: gets the tables of @slat
+ * @slat: borrows them from now on. As for wisp_slat_share()
+ *
+ * May sleep. Returns 0 or -ENOMEM.
+ */
+int wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat)
+{
+	unsigned long private = page_private(virt_to_page(slat->root));
+
+	frozen->root = alloc_table(slat->format->levels - 1, 0);
+	if (!frozen->root)
+		return -ENOMEM;
+	copy_page(frozen->root, slat->root);
+	set_page_private(virt_to_page(frozen->root), private);
+	borrow(slat, slat->root, frozen->root);
+	return 0;
 }
 
 /**
  * wisp_slat_populate() - make the root, which is there from then on
  * @slat: the tree
- * @with: share what it has, or NULL
+ * @frozen: lead to what this one does; or NULL
  *
  * May sleep. Returns 0 or -ENOMEM.
  */
-int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *with)
+int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *frozen)
 {
+	gfp_t zero = frozen ? 0 : __GFP_ZERO;
+
 	guard(mutex)(&slat->lock);
 	if (slat->root)
 		return 0;
-	slat->root = (u64 *)__get_free_page(TABLE_GFP);
+	slat->root = alloc_table(slat->format->levels - 1, zero);
 	if (!slat->root)
 		return -ENOMEM;
-	if (with)
-		wisp_slat_share(slat, with);
+	if (frozen)
+		borrow(slat, slat->root, frozen->root);
 	return 0;
 }
 
@@ -276,51 +388,39 @@ int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 	return cmpxchg64(entry, 0, new) && huge ? -EEXIST : 0;
 }
 
-/* Translations may always be forgotten: all that a shared table leads to. */
-static void cut(struct wisp_slat *slat, u64 *entry, unsigned int level)
-{
-	u64 *table = table_of(*entry);
-
-	WRITE_ONCE(*entry, 0);
-	slat->revoke(slat);
-	put_table(slat, table, level - 1);
-}
-
 /*
- * Empties [@gpa, @last] below @table; true if anything was there. Tables that
+ * Empties [@gpa, @last] below @table; true if anything was there. Own tables that
  * are wholly inside go to @freed, if there is one, through their struct page:
  * the hardware may still be walking them, so their contents stay entries. Of a
- * 2 MiB leaf, and of a shared table that cannot be copied, nothing remains.
+ * 2 MiB leaf, and of a borrowed table that is wholly inside or cannot be copied,
+ * nothing remains: translations may always be forgotten.
  */
 static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 			u64 gpa, u64 last, struct list_head *freed)
 {
 	u64 span = 1ULL << shift_of(level);
 	u64 *entry, *lower, end, old;
-	bool found = false;
+	bool found = false, whole;
 
 	for (;; gpa = end + 1) {
 		end = min(gpa | (span - 1), last);
+		whole = end - gpa == span - 1;
 		entry = &table[(gpa >> shift_of(level)) & (ENTRIES - 1)];
 		old = *entry;
-		if (is_table(slat, old, level)) {
-			lower = is_own(slat, old) ? table_of(old) :
-						    own_table(slat, entry, level);
-			if (!lower) {
-				cut(slat, entry, level);
-				found = true;
-			} else {
-				found |= unmap_level(slat, lower, level - 1,
-						     gpa, end, freed);
-				if (freed && end - gpa == span - 1) {
-					WRITE_ONCE(*entry, 0);
-					list_add(&virt_to_page(lower)->lru, freed);
-				}
-			}
-		} else if (old & slat->format->present) {
+		lower = NULL;
+		if (is_table(slat, old, level) && is_own(slat, old))
+			lower = table_of(old);
+		else if (is_table(slat, old, level) && !whole)
+			lower = own_table(slat, entry, level);
+		if (lower)
+			found |= unmap_level(slat, lower, level - 1, gpa, end,
+					     freed);
+		if (old & slat->format->present && (!lower || (freed && whole)))
 			WRITE_ONCE(*entry, 0);
+		if (old & slat->format->present && !lower)
 			found = true;
-		}
+		if (lower && freed && whole)
+			list_add(&virt_to_page(lower)->lru, freed);
 		if (end == last)
 			return found;
 		if (level)
@@ -336,7 +436,8 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
  * @freed: gets the tables that are no longer needed; wisp_slat_free() takes
  *	them once every CPU that may walk them has flushed. NULL: they stay
  *
- * The caller keeps mapping in the range out and, with @freed, any unmapping. May sleep. Returns whether a page was mapped.
+ * The caller keeps mapping in the range out and, with @freed, any unmapping. May
+ * sleep. Returns whether a page was mapped.
  */
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed)
@@ -348,13 +449,13 @@ bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 }
 
 /* Gives back the tables that unmapping collected. */
-void wisp_slat_free(struct list_head *freed)
+void wisp_slat_free(struct wisp_slat *slat, struct list_head *freed)
 {
 	struct page *page, *next;
 
 	list_for_each_entry_safe(page, next, freed, lru) {
 		list_del(&page->lru);
-		__free_page(page);
+		put_table(slat, page);
 	}
 }
 
@@ -365,7 +466,7 @@ void wisp_slat_free(struct list_head *freed)
 void wisp_slat_exit(struct wisp_slat *slat)
 {
 	if (slat->root)
-		put_table(slat, slat->root, slat->format->levels - 1);
+		put_table(slat, virt_to_page(slat->root));
 	slat->root = NULL;
 	mutex_destroy(&slat->lock);
 }

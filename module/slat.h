@@ -62,16 +62,17 @@ struct wisp_slat {
 
 void wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format,
 		    void (*revoke)(struct wisp_slat *slat));
-int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *with);
+int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *frozen);
 void wisp_slat_exit(struct wisp_slat *slat);
 int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 		  u64 **leaf);
 
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed);
-void wisp_slat_free(struct list_head *freed);
+void wisp_slat_free(struct wisp_slat *slat, struct list_head *freed);
 
-void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *with);
+int wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat);
+void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen);
 
 /* Was the page behind @leaf written, as far as is known? */
 static inline bool wisp_slat_dirty(const struct wisp_slat_format *format,

@@ -212,7 +212,7 @@ static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen)
 	if (!ret)
 		ret = copy_layout(vm, from);
 	if (!ret && frozen)
-		ret = wisp_slat_populate(&vm->slat, &from->slat);
+		ret = wisp_slat_freeze(&vm->slat, &from->slat);
 	if (!ret)
 		return vm;
 	wisp_vm_put(vm);

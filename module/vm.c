@@ -226,7 +226,7 @@ void wisp_slot_detach(struct wisp_slot *slot)
 	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
 	if (!list_empty(&freed))
 		revoke(vm);
-	wisp_slat_free(&freed);
+	wisp_slat_free(&vm->slat, &freed);
 	wisp_slot_free(slot);
 }
 
