@@ -67,6 +67,13 @@ struct wisp_ioctl {
 		.returns_struct = _returns, .handler = _handler,      \
 	}
 
+#define WISP_IOCTL_FLAGS(_number, _struct, _last, _flags, _handler)   \
+	{                                                             \
+		.number = _number, .size = sizeof(struct _struct),    \
+		.min_size = offsetofend(struct _struct, _last),       \
+		.flags = _flags, .handler = _handler,                 \
+	}
+
 #define WISP_IOCTL_PREPARED(_number, _struct, _last, _prepare, _handler) \
 	{                                                             \
 		.number = _number, .size = sizeof(struct _struct),    \
@@ -264,28 +271,9 @@ static ssize_t vm_write(struct kiocb *iocb, struct iov_iter *from)
 	return n;
 }
 
-/*
- * A page of the vm fd is the shared page of the vCPU with that index. They are
- * few and there already, so that no fault is needed.
- */
 static int vm_mmap_pages(struct file *file, struct vm_area_struct *vma)
 {
-	struct wisp_vm *vm = file->private_data;
-	struct wisp_vcpu *vcpu;
-	unsigned long i;
-	int ret = 0;
-
-	if (!(vma->vm_flags & VM_SHARED))
-		return -EINVAL;
-	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
-	for (i = 0; !ret && i < vma_pages(vma); i++) {
-		vcpu = wisp_vm_find_vcpu(vm, vma->vm_pgoff + i);
-		if (!vcpu)
-			return -EINVAL;
-		ret = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE,
-				     virt_to_page(vcpu->page));
-	}
-	return ret;
+	return wisp_vm_mmap(file->private_data, vma);
 }
 
 /* The slot that @arg describes, without its memory, or ERR_PTR. */
@@ -564,13 +552,15 @@ static long set_state(struct file *file, void *data)
 
 static long take_snapshot(struct file *file, void *data)
 {
+	struct wisp_snapshot *arg = data;
 	struct file *new;
 	int fd;
 
 	new = prepare_file("[wisp-snapshot]", &snapshot_fops, &fd);
 	if (IS_ERR(new))
 		return PTR_ERR(new);
-	return publish(fd, new, wisp_snapshot_take(file->private_data));
+	return publish(fd, new, wisp_snapshot_take(file->private_data,
+						   arg->flags));
 }
 
 static long reset(struct file *file, void *data)
@@ -580,12 +570,13 @@ static long reset(struct file *file, void *data)
 
 	if (arg->reserved)
 		return -EINVAL;
-	if (arg->snapshot == -1)
-		return wisp_snapshot_reset(file->private_data, NULL);
-	snapshot = get_argument(arg->snapshot, &snapshot_fops);
+	if (arg->snapshot != -1)
+		snapshot = get_argument(arg->snapshot, &snapshot_fops);
 	if (IS_ERR(snapshot))
 		return PTR_ERR(snapshot);
-	return wisp_snapshot_reset(file->private_data, snapshot->private_data);
+	return wisp_snapshot_reset(file->private_data,
+				   snapshot ? snapshot->private_data : NULL,
+				   arg->flags);
 }
 
 static long dirty(struct file *file, void *data)
@@ -625,9 +616,10 @@ static const struct wisp_ioctl vm_ioctls[] = {
 	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
 	WISP_IOCTL_PREPARED(WISP_SET_STATE, wisp_vcpu_state, reserved,
 			    prepare_set_state, set_state),
-	WISP_IOCTL(WISP_SNAPSHOT, wisp_snapshot, flags, false,
-		   take_snapshot),
-	WISP_IOCTL(WISP_RESET, wisp_reset, reserved, false, reset),
+	WISP_IOCTL_FLAGS(WISP_SNAPSHOT, wisp_snapshot, flags,
+			 WISP_SNAPSHOT_KICK, take_snapshot),
+	WISP_IOCTL_FLAGS(WISP_RESET, wisp_reset, reserved, WISP_RESET_KICK,
+			 reset),
 	WISP_IOCTL(WISP_DIRTY, wisp_dirty, pages, true, dirty),
 };
 
@@ -753,20 +745,10 @@ static long create_vm(struct file *file, void *data)
 
 static const struct wisp_ioctl system_ioctls[] = {
 	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, true, query),
-	{
-		.number = WISP_CREATE_MEMORY,
-		.size = sizeof(struct wisp_create_memory),
-		.min_size = offsetofend(struct wisp_create_memory, memory_size),
-		.flags = WISP_MEMORY_HUGE,
-		.handler = create_memory,
-	},
-	{
-		.number = WISP_CREATE_VM,
-		.size = sizeof(struct wisp_create_vm),
-		.min_size = offsetofend(struct wisp_create_vm, flags),
-		.flags = WISP_VM_FORK,
-		.handler = create_vm,
-	},
+	WISP_IOCTL_FLAGS(WISP_CREATE_MEMORY, wisp_create_memory, memory_size,
+			 WISP_MEMORY_HUGE, create_memory),
+	WISP_IOCTL_FLAGS(WISP_CREATE_VM, wisp_create_vm, flags, WISP_VM_FORK,
+			 create_vm),
 };
 
 static long system_ioctl(struct file *file, unsigned int number,

@@ -275,6 +275,8 @@ static enum next before_entry(struct wisp_vcpu *vcpu)
 		atomic_set(&vcpu->kicked, 0);
 		return end_run(vcpu, WISP_EXIT_KICKED);
 	}
+	if (unlikely(READ_ONCE(vcpu->vm->pause) == WISP_PAUSE_RUNS))
+		return end_run(vcpu, WISP_EXIT_KICKED);
 	if (wisp_budget_used_up(vcpu))
 		return end_run(vcpu, WISP_EXIT_BUDGET);
 	if (xfer_to_guest_mode_work_pending())
@@ -574,13 +576,14 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 	int ret;
 
 	if (READ_ONCE(vcpu->page->flags) & WISP_RUN_RESET) {
-		ret = wisp_snapshot_reset(vcpu->vm, NULL);
+		ret = wisp_snapshot_reset(vcpu->vm, NULL, 0);
 		if (ret)
 			return refuse(vcpu, ret == -EINVAL ? WISP_FIELD(flags) : 0,
 				      ret);
 	}
-	if (!mutex_trylock(&vcpu->lock))
-		return -EBUSY;
+	ret = wisp_vcpu_lock(vcpu);
+	if (ret)
+		return ret;
 	ret = wisp_vcpu_populate(vcpu);
 	if (!ret)
 		ret = take_request(vcpu, &request);

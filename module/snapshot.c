@@ -19,32 +19,49 @@
 
 /* ---- all vCPUs at once --------------------------------------------------- */
 
-static void unlock_vcpus(struct wisp_vm *vm, struct wisp_vcpu *end)
+/* Nobody has the vCPU's lock when this returns 0, and nobody gets it. */
+static int drain_vcpu(struct wisp_vcpu *vcpu, bool kick)
 {
-	struct wisp_vcpu *vcpu;
-	u32 index;
+	int ret = 0;
 
-	wisp_vm_for_each_vcpu(vm, index, vcpu) {
-		if (vcpu == end)
-			break;
-		mutex_unlock(&vcpu->lock);
+	if (!mutex_trylock(&vcpu->lock)) {
+		if (!kick)
+			return -EBUSY;
+		wisp_vcpu_interrupt(vcpu);
+		ret = mutex_lock_killable(&vcpu->lock);
 	}
+	if (!ret)
+		mutex_unlock(&vcpu->lock);
+	return ret;
 }
 
-/* None of them runs from here on, and none is added. Returns 0 or -EBUSY. */
-static int lock_vcpus(struct wisp_vm *vm)
+static void resume_vcpus(struct wisp_vm *vm)
+{
+	/* Whoever takes a vCPU's lock and sees this sees all that was done. */
+	smp_store_release(&vm->pause, WISP_PAUSE_NOT);
+}
+
+/*
+ * None of them runs from here on, and none is added. Their locks are not held,
+ * since there may be many, but who takes one gives it back. Returns 0, -EBUSY
+ * (without @kick) or -EINTR.
+ */
+static int pause_vcpus(struct wisp_vm *vm, bool kick)
 {
 	struct wisp_vcpu *vcpu;
 	u32 index;
+	int ret = 0;
 
 	lockdep_assert_held(&vm->lock);
+	WRITE_ONCE(vm->pause, kick ? WISP_PAUSE_RUNS : WISP_PAUSE_STARTS);
 	wisp_vm_for_each_vcpu(vm, index, vcpu) {
-		if (!mutex_trylock(&vcpu->lock)) {
-			unlock_vcpus(vm, vcpu);
-			return -EBUSY;
-		}
+		ret = drain_vcpu(vcpu, kick);
+		if (ret)
+			break;
 	}
-	return 0;
+	if (ret)
+		resume_vcpus(vm);
+	return ret;
 }
 
 void wisp_snapshot_load_vcpu(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from)
@@ -222,11 +239,13 @@ static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen)
 /**
  * wisp_snapshot_take() - WISP_SNAPSHOT
  * @vm: the VM
+ * @flags: WISP_SNAPSHOT_*
  *
  * May sleep. Returns the frozen VM, or ERR_PTR of -EBUSY (a vCPU runs, or another
- * VM has a slot on the same object), -EDQUOT, -EINVAL (no vCPU) or -ENOMEM.
+ * VM has a slot on the same object), -EDQUOT, -EINTR (a signal that kills),
+ * -EINVAL (no vCPU) or -ENOMEM.
  */
-struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm)
+struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags)
 {
 	struct wisp_vm *frozen;
 	int ret;
@@ -234,7 +253,7 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm)
 	guard(mutex)(&vm->lock);
 	if (!vm->vcpu_end)
 		return ERR_PTR(-EINVAL);
-	ret = lock_vcpus(vm);
+	ret = pause_vcpus(vm, flags & WISP_SNAPSHOT_KICK);
 	if (ret)
 		return ERR_PTR(ret);
 	scoped_guard(rwsem_write, &vm->slots_sem) {
@@ -245,7 +264,7 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm)
 			change_base(vm, frozen);
 		atomic64_inc(&vm->slat.generation);
 	}
-	unlock_vcpus(vm, NULL);
+	resume_vcpus(vm);
 	return frozen;
 }
 
@@ -317,11 +336,12 @@ static void reset_vcpus(struct wisp_vm *vm)
  * wisp_snapshot_reset() - WISP_RESET
  * @vm: the VM
  * @frozen: a snapshot of its lineage; NULL: the one last used
+ * @flags: WISP_RESET_*
  *
- * May sleep. Returns 0, -EBUSY (a vCPU runs), -EINVAL (another lineage, or no
- * snapshot yet) or -ENOMEM: the VM is as it was.
+ * May sleep. Returns 0, -EBUSY (a vCPU runs), -EINTR (a signal that kills),
+ * -EINVAL (another lineage, or no snapshot yet) or -ENOMEM: the VM is as it was.
  */
-int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen)
+int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags)
 {
 	int ret;
 
@@ -330,7 +350,7 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen)
 		frozen = vm->base;
 	if (!frozen || frozen->lineage != vm->lineage)
 		return -EINVAL;
-	ret = lock_vcpus(vm);
+	ret = pause_vcpus(vm, flags & WISP_RESET_KICK);
 	if (ret)
 		return ret;
 	scoped_guard(rwsem_write, &vm->slots_sem) {
@@ -341,7 +361,7 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen)
 	}
 	if (!ret)
 		reset_vcpus(vm);
-	unlock_vcpus(vm, NULL);
+	resume_vcpus(vm);
 	return ret;
 }
 

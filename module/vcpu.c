@@ -27,6 +27,18 @@ static_assert(PAGE_SIZE == WISP_PAGE_SIZE);
 
 static atomic64_t last_id = ATOMIC64_INIT(0);
 
+/* Never waits for a guest. Returns 0, or -EBUSY: it runs, or its VM is paused. */
+int wisp_vcpu_lock(struct wisp_vcpu *vcpu)
+{
+	if (!mutex_trylock(&vcpu->lock))
+		return -EBUSY;
+	/* Pairs with resume_vcpus(). */
+	if (likely(!smp_load_acquire(&vcpu->vm->pause)))
+		return 0;
+	mutex_unlock(&vcpu->lock);
+	return -EBUSY;
+}
+
 /* ---- state -------------------------------------------------------------- */
 
 /**
@@ -182,10 +194,10 @@ void wisp_vcpu_load_state(struct wisp_vcpu *vcpu, u32 groups,
 int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			struct wisp_state *state)
 {
-	int ret;
+	int ret = wisp_vcpu_lock(vcpu);
 
-	if (!mutex_trylock(&vcpu->lock))
-		return -EBUSY;
+	if (ret)
+		return ret;
 	ret = wisp_vcpu_populate(vcpu);
 	if (!ret)
 		wisp_vcpu_copy_state(vcpu, groups, state);
@@ -207,11 +219,11 @@ int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 			const struct wisp_state *state, u32 *field)
 {
 	struct wisp_xsave_head head;
-	int ret;
+	int ret = wisp_vcpu_lock(vcpu);
 
 	*field = 0;
-	if (!mutex_trylock(&vcpu->lock))
-		return -EBUSY;
+	if (ret)
+		return ret;
 	ret = wisp_vcpu_populate(vcpu);
 	if (!ret)
 		*field = wisp_vcpu_check_state(vcpu, groups, state, &head);
@@ -347,6 +359,18 @@ static void ack(void *unused)
 {
 }
 
+/* Has the runner, if there is one, see what was written before. Interrupts on. */
+void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu)
+{
+	int cpu;
+
+	/* The runner publishes its CPU, then looks. */
+	smp_mb();
+	cpu = READ_ONCE(vcpu->running_cpu);
+	if (cpu >= 0)
+		smp_call_function_single(cpu, ack, NULL, false);
+}
+
 /**
  * wisp_vcpu_kick() - end the run that is on, or the next one
  * @vcpu: of a VM that the caller has a file of
@@ -355,12 +379,6 @@ static void ack(void *unused)
  */
 void wisp_vcpu_kick(struct wisp_vcpu *vcpu)
 {
-	int cpu;
-
 	atomic_set(&vcpu->kicked, 1);
-	/* The runner publishes its CPU, then looks at @kicked. */
-	smp_mb__after_atomic();
-	cpu = READ_ONCE(vcpu->running_cpu);
-	if (cpu >= 0)
-		smp_call_function_single(cpu, ack, NULL, false);
+	wisp_vcpu_interrupt(vcpu);
 }

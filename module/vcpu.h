@@ -52,7 +52,7 @@ struct wisp_vcpu {
 	u64 id;				/* unique while the driver is loaded */
 	struct wisp_vcpu_page *page;	/* shared: see wisp_vcpu_page */
 
-	/* A run, or a GET or SET of state, holds it: taken by trylock only. */
+	/* A run, or a GET or SET of state, holds it: see wisp_vcpu_lock(). */
 	struct mutex lock;
 
 	/* Owned by the holder of @lock. */
@@ -117,6 +117,8 @@ int wisp_vcpu_populate(struct wisp_vcpu *vcpu);
 void wisp_vcpu_reset(struct wisp_vcpu *vcpu);
 void wisp_vcpu_destroy(struct wisp_vcpu *vcpu);
 int wisp_vcpu_run(struct wisp_vcpu *vcpu);
+int wisp_vcpu_lock(struct wisp_vcpu *vcpu);
+void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu);
 void wisp_vcpu_kick(struct wisp_vcpu *vcpu);
 void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 			     struct wisp_registers *regs);

@@ -16,6 +16,7 @@
 #include <asm/tsc.h>
 
 #include "backend.h"
+#include "compat.h"
 #include "creator.h"
 #include "hw.h"
 #include "memory.h"
@@ -535,6 +536,33 @@ ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to)
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
 {
 	return rw(vm, gpa, from, true);
+}
+
+/**
+ * wisp_vm_mmap() - map vCPUs' shared pages into a process
+ * @vm: the VM
+ * @vma: shared; its pages are those of the vCPUs with these indices
+ *
+ * They are few and there already, so that no fault is needed. Returns 0, -EINVAL
+ * or -ENOMEM.
+ */
+int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma)
+{
+	struct wisp_vcpu *vcpu;
+	unsigned long i;
+	int ret = 0;
+
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	for (i = 0; !ret && i < vma_pages(vma); i++) {
+		vcpu = wisp_vm_find_vcpu(vm, vma->vm_pgoff + i);
+		if (!vcpu)
+			return -EINVAL;
+		ret = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE,
+				     virt_to_page(vcpu->page));
+	}
+	return ret;
 }
 
 /* Sums up; a vCPU that runs is read as it stands. */

@@ -17,6 +17,7 @@
 #include "vcpu.h"
 
 struct iov_iter;
+struct vm_area_struct;
 struct wisp_creator;
 struct wisp_policy;
 
@@ -34,6 +35,13 @@ struct wisp_slot {
 	u32 prot;
 	u32 number;
 	struct wisp_memory *memory;
+};
+
+/* What a snapshot or reset asks of the runners. */
+enum wisp_pause {
+	WISP_PAUSE_NOT,
+	WISP_PAUSE_STARTS,	/* no run begins */
+	WISP_PAUSE_RUNS,	/* and those that are on end */
 };
 
 struct wisp_vm {
@@ -54,6 +62,12 @@ struct wisp_vm {
 
 	/* Protected by @lock: the snapshot last taken, reset to or forked from. */
 	struct wisp_vm *base;
+
+	/*
+	 * Written under @lock, read by runners: by the holder of a vCPU's lock
+	 * once it has that, and before each entry. See pause_vcpus().
+	 */
+	enum wisp_pause pause;
 
 	/* By index, below @vcpu_end; set once under @lock, and as old as the VM. */
 	struct wisp_vcpu *vcpus[WISP_MAX_VCPUS];
@@ -87,6 +101,7 @@ int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number);
 int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit);
 ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to);
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from);
+int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma);
 
 void wisp_slot_free(struct wisp_slot *slot);
 int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot);

@@ -122,11 +122,16 @@ static inline int raw_kick(int vm, unsigned long vcpu)
 	return raw_index(vm, WISP_KICK, vcpu);
 }
 
-static inline int raw_snapshot(int vm)
+static inline int raw_snapshot_flags(int vm, uint32_t flags)
 {
-	struct wisp_snapshot arg = { .size = sizeof(arg) };
+	struct wisp_snapshot arg = { .size = sizeof(arg), .flags = flags };
 
 	return raw(vm, WISP_SNAPSHOT, &arg);
+}
+
+static inline int raw_snapshot(int vm)
+{
+	return raw_snapshot_flags(vm, 0);
 }
 
 static inline int raw_fork(int sys, int snapshot)
@@ -140,11 +145,20 @@ static inline int raw_fork(int sys, int snapshot)
 	return raw(sys, WISP_CREATE_VM, &arg);
 }
 
-static inline int raw_reset(int vm, int snapshot)
+static inline int raw_reset_flags(int vm, int snapshot, uint32_t flags)
 {
-	struct wisp_reset arg = { .size = sizeof(arg), .snapshot = snapshot };
+	struct wisp_reset arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.snapshot = snapshot,
+	};
 
 	return raw(vm, WISP_RESET, &arg);
+}
+
+static inline int raw_reset(int vm, int snapshot)
+{
+	return raw_reset_flags(vm, snapshot, 0);
 }
 
 /* Returns how many pages there are, or -errno. */

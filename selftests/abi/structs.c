@@ -259,6 +259,7 @@ FIXTURE_VARIANT_ADD(call, snapshot) {
 	.fd = FD_VM,
 	.returns_fd = true,
 	.all_used = true,
+	.known_flags = WISP_SNAPSHOT_KICK,
 	.with_vcpu = true,
 	.fill = fill_snapshot,
 };
@@ -274,6 +275,7 @@ FIXTURE_VARIANT_ADD(call, reset) {
 	.first_size = 16,
 	.fd = FD_VM,
 	.reserved = offsetof(struct wisp_reset, reserved),
+	.known_flags = WISP_RESET_KICK,
 	.with_vcpu = true,
 	.fill = fill_reset,
 };

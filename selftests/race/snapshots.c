@@ -268,6 +268,39 @@ TEST_F_TIMEOUT(snapshots, reset_while_run, 120)
 	close(s);
 }
 
+/* With KICK there is no EBUSY, and no kick is left for later. */
+TEST_F_TIMEOUT(snapshots, kicked_while_run, 120)
+{
+	struct runner r = { .self = self };
+	int s = self->snapshot, next;
+	pthread_t thread;
+
+	GUEST_LOAD(&self->g, LONG64, spin);
+	self->g.page->want = 0;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, run, &r));
+	guest_wait_counting(&self->g, GUEST_DATA);
+	for (int i = 0; i < ROUNDS; i++) {
+		next = raw_snapshot_flags(self->g.vm, WISP_SNAPSHOT_KICK);
+		ASSERT_LE(0, next);
+		if (i)
+			close(s);
+		s = next;
+		ASSERT_EQ(0, raw_reset_flags(self->g.vm, i % 2 ? s : -1,
+					     WISP_RESET_KICK));
+		if (!(i % 16))
+			guest_wait_counting(&self->g, GUEST_DATA);
+	}
+	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
+	ASSERT_EQ(0, raw_reset_flags(self->g.vm, s, WISP_RESET_KICK));
+	while (pthread_tryjoin_np(thread, NULL))
+		raw_reset_flags(self->g.vm, s, WISP_RESET_KICK);
+	EXPECT_LT(ROUNDS / 16, r.kicked);
+	EXPECT_EQ(0, raw_reset_flags(self->g.vm, s, WISP_RESET_KICK));
+	GUEST_LOAD(&self->g, LONG64, fill);
+	EXPECT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	close(s);
+}
+
 struct fork_run {
 	int vm;
 	int cpu;

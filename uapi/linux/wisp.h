@@ -724,26 +724,36 @@ struct wisp_stats {
 
 /* ---- snapshots ---------------------------------------------------------- */
 
+/* wisp_snapshot.flags */
+#define WISP_SNAPSHOT_KICK	(1U << 0) /* end runs that are on, and wait */
+
 /**
  * struct wisp_snapshot - WISP_SNAPSHOT: freeze a VM
  * @size: sizeof(struct wisp_snapshot)
- * @flags: zero
+ * @flags: WISP_SNAPSHOT_KICK or zero
  *
  * The snapshot has all of the VM's memory, slots, policy and vCPU state as it is
  * now. The VM goes on; like a fork it shares what it does not write. The cost
  * does not depend on how much memory there is. The new fd takes WISP_GET_STATE,
  * which is never EBUSY, and pread(). EBUSY: a vCPU runs, or a memory object is in
  * a slot of another VM. EINVAL: the VM has no vCPU.
+ *
+ * With KICK the runs that are on end with WISP_EXIT_KICKED, and no kick is left
+ * for a later one; until the call returns, WISP_RUN is EBUSY. EINTR: a signal
+ * that kills came meanwhile.
  */
 struct wisp_snapshot {
 	__u32 size;
 	__u32 flags;
 };
 
+/* wisp_reset.flags */
+#define WISP_RESET_KICK		(1U << 0) /* end runs that are on, and wait */
+
 /**
  * struct wisp_reset - WISP_RESET: be as a snapshot is
  * @size: sizeof(struct wisp_reset)
- * @flags: zero
+ * @flags: WISP_RESET_KICK, as with WISP_SNAPSHOT_KICK, or zero
  * @snapshot: snapshot fd: of this VM, of the VM that it or one of its parents
  *	was forked from, or of a relative; -1: the one last taken, reset to or
  *	forked from
@@ -793,10 +803,10 @@ struct wisp_dirty {
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
  *               from the page is done, and it can be made again as it is
- *   EBUSY       the vCPU is running (WISP_RUN_RESET: one of the VM's), or @inject
- *               is an interrupt and an earlier one still waits, or an exception
- *               while another event is in delivery; as EINTR: another hypervisor
- *               holds the hardware
+ *   EBUSY       the vCPU is running (WISP_RUN_RESET: one of the VM's), or the VM
+ *               is being frozen or reset; or @inject is an interrupt and an
+ *               earlier one still waits, or an exception while another event is
+ *               in delivery; as EINTR: another hypervisor holds the hardware
  *   EINVAL      @field was refused; @complete: also where nothing is to be done;
  *               WISP_RUN_RESET: there is no snapshot yet
  *   ENOMEM      for what a fork's vCPU needs to run, or for WISP_RUN_RESET

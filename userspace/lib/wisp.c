@@ -128,14 +128,28 @@ int wisp_stats(int vm, struct wisp_stats *stats)
 
 int wisp_snapshot(int vm)
 {
-	struct wisp_snapshot arg = { .size = sizeof(arg) };
+	return wisp_snapshot_flags(vm, 0);
+}
+
+int wisp_snapshot_flags(int vm, uint32_t flags)
+{
+	struct wisp_snapshot arg = { .size = sizeof(arg), .flags = flags };
 
 	return call(vm, WISP_SNAPSHOT, &arg);
 }
 
 int wisp_reset(int vm, int snapshot)
 {
-	struct wisp_reset arg = { .size = sizeof(arg), .snapshot = snapshot };
+	return wisp_reset_flags(vm, snapshot, 0);
+}
+
+int wisp_reset_flags(int vm, int snapshot, uint32_t flags)
+{
+	struct wisp_reset arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.snapshot = snapshot,
+	};
 
 	return call(vm, WISP_RESET, &arg);
 }

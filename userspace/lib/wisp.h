@@ -156,6 +156,15 @@ int wisp_stats(int vm, struct wisp_stats *stats);
 int wisp_snapshot(int vm);
 
 /**
+ * wisp_snapshot_flags() - freeze a VM that may be running
+ * @vm: vm fd
+ * @flags: WISP_SNAPSHOT_KICK: runs end with WISP_EXIT_KICKED, instead of -EBUSY
+ *
+ * Return: as there, or -EINTR (a signal that kills), -EOPNOTSUPP (@flags).
+ */
+int wisp_snapshot_flags(int vm, uint32_t flags);
+
+/**
  * wisp_reset() - make a VM be as a snapshot is
  * @vm: vm fd
  * @snapshot: snapshot fd: of this VM or of a relative; -1: the one last taken,
@@ -165,6 +174,16 @@ int wisp_snapshot(int vm);
  * another VM, or there is none yet), -ENOMEM.
  */
 int wisp_reset(int vm, int snapshot);
+
+/**
+ * wisp_reset_flags() - the same for a VM that may be running
+ * @vm: vm fd
+ * @snapshot: as there
+ * @flags: WISP_RESET_KICK: runs end with WISP_EXIT_KICKED, instead of -EBUSY
+ *
+ * Return: as there, or -EINTR (a signal that kills), -EOPNOTSUPP (@flags).
+ */
+int wisp_reset_flags(int vm, int snapshot, uint32_t flags);
 
 /**
  * wisp_dirty() - list the pages written since the snapshot
