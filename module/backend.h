@@ -45,6 +45,9 @@ enum wisp_internal_exit {
 	WISP_EXIT_DENIED,
 	/* The guest's IRET, where iret_window asked for it. */
 	WISP_EXIT_IRET,
+	/* In deterministic VMs; see wisp_clock_handle(). */
+	WISP_EXIT_RDTSC,
+	WISP_EXIT_RDTSCP,
 	/* Done by the backend: enter again. */
 	WISP_EXIT_AGAIN,
 	/* The hardware was switched off under us. */

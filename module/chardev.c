@@ -733,22 +733,25 @@ static long create_vm(struct file *file, void *data)
 	struct file *new;
 	int fd;
 
-	if (arg->reserved || (arg->snapshot && !(arg->flags & WISP_VM_FORK)))
+	/* One of the flags, at most. */
+	if (arg->reserved || (arg->snapshot && !(arg->flags & WISP_VM_FORK)) ||
+	    arg->flags & (arg->flags - 1))
 		return -EINVAL;
 	new = prepare_file("[wisp-vm]", &vm_fops, &fd);
 	if (IS_ERR(new))
 		return PTR_ERR(new);
 	return publish(fd, new, arg->flags & WISP_VM_FORK ?
 					fork_vm(arg->snapshot) :
-					wisp_vm_create(0, false));
+					wisp_vm_create(arg->flags, false));
 }
 
 static const struct wisp_ioctl system_ioctls[] = {
 	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, true, query),
 	WISP_IOCTL_FLAGS(WISP_CREATE_MEMORY, wisp_create_memory, memory_size,
 			 WISP_MEMORY_HUGE, create_memory),
-	WISP_IOCTL_FLAGS(WISP_CREATE_VM, wisp_create_vm, flags, WISP_VM_FORK,
-			 create_vm),
+	WISP_IOCTL_FLAGS(WISP_CREATE_VM, wisp_create_vm, flags,
+			 WISP_VM_FORK | WISP_VM_STOPPED_CLOCK |
+			 WISP_VM_DETERMINISTIC, create_vm),
 };
 
 static long system_ioctl(struct file *file, unsigned int number,

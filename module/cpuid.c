@@ -254,6 +254,7 @@ static u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0)
 static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 		  struct wisp_cpuid_entry *entry)
 {
+	bool random = !(vcpu->vm->flags & WISP_VM_DETERMINISTIC);
 	u64 cr4;
 
 	switch (leaf) {
@@ -263,11 +264,15 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 		entry->ecx &= ~BIT(27);
 		if (cr4 & X86_CR4_OSXSAVE)
 			entry->ecx |= BIT(27);
+		if (!random)
+			entry->ecx &= ~BIT(30);	/* RDRAND */
 		break;
 	case 7:
 		cr4 = wisp_vcpu_get_control(vcpu)->cr4;
 		if (subleaf)
 			break;
+		if (!random)
+			entry->ebx &= ~BIT(18);	/* RDSEED */
 		entry->ecx &= ~BIT(4);
 		if (cr4 & X86_CR4_PKE)
 			entry->ecx |= BIT(4);

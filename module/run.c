@@ -19,6 +19,7 @@
 
 #include "backend.h"
 #include "budget.h"
+#include "clock.h"
 #include "compat.h"
 #include "cpuid.h"
 #include "debug.h"
@@ -209,6 +210,7 @@ static enum next handle_entry_failed(struct wisp_vcpu *vcpu)
 
 static enum next handle(struct wisp_vcpu *vcpu)
 {
+	wisp_clock_count(vcpu);
 	switch (vcpu->exit.reason) {
 	case WISP_EXIT_AGAIN:
 		return NEXT_ENTER;
@@ -220,6 +222,10 @@ static enum next handle(struct wisp_vcpu *vcpu)
 		return NEXT_FAULT;
 	case WISP_EXIT_CPUID:
 		wisp_cpuid_handle(vcpu);
+		return skip(vcpu);
+	case WISP_EXIT_RDTSC:
+	case WISP_EXIT_RDTSCP:
+		wisp_clock_handle(vcpu);
 		return skip(vcpu);
 	case WISP_EXIT_MSR:
 		return handle_msr(vcpu);
@@ -326,9 +332,11 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 		wisp_host_enter(vcpu);
 		wisp_backend->window_enter(vcpu);
 		wisp_budget_enter(vcpu);
+		wisp_clock_enter(vcpu);
 
 		*next = enter_guest(vcpu);
 
+		wisp_clock_leave(vcpu);
 		wisp_budget_leave(vcpu);
 		if (wisp_backend->window_leave)
 			wisp_backend->window_leave(vcpu);
@@ -368,6 +376,7 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 		return NEXT_WINDOW;
 	}
 	vcpu->exit.reason = ret == -ENOMEM ? WISP_EXIT_NOMEM : WISP_EXIT_MEMORY;
+	wisp_clock_count(vcpu);
 	return NEXT_EXIT;
 }
 
@@ -492,6 +501,8 @@ static int check_request(struct wisp_vcpu *vcpu, const struct run_request *reque
 	if (request->complete > 1 ||
 	    (request->complete && !vcpu->completion))
 		return refuse(vcpu, WISP_FIELD(complete), -EINVAL);
+	if (request->budget_ns && vcpu->vm->flags & WISP_VM_DETERMINISTIC)
+		return refuse(vcpu, WISP_FIELD(budget_ns), -EINVAL);
 	if (request->flags & WISP_RUN_BREAKPOINTS &&
 	    request->breakpoints.dr7 & ~BREAKPOINTS_DR7)
 		return refuse(vcpu, WISP_FIELD(breakpoints.dr7), -EINVAL);

@@ -13,6 +13,7 @@
 
 #include "backend.h"
 #include "budget.h"
+#include "clock.h"
 #include "compat.h"
 #include "creator.h"
 #include "snapshot.h"
@@ -61,7 +62,7 @@ void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_DEBUG)
 		regs->debug = vcpu->debug;
 	if (groups & WISP_STATE_MSRS) {
-		regs->msrs.tsc = rdtsc() + vcpu->tsc_offset;
+		regs->msrs.tsc = wisp_clock_base(vcpu) + vcpu->tsc_offset;
 		regs->msrs.tsc_aux = vcpu->tsc_aux;
 		memset(regs->msrs.reserved, 0, sizeof(regs->msrs.reserved));
 	}
@@ -107,7 +108,7 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 		vcpu->debug.dr7 = (vcpu->debug.dr7 & ~0xd800ULL) | 0x400;
 	}
 	if (groups & WISP_STATE_MSRS) {
-		vcpu->tsc_offset = regs->msrs.tsc - rdtsc();
+		vcpu->tsc_offset = regs->msrs.tsc - wisp_clock_base(vcpu);
 		set_tsc_aux(vcpu, regs->msrs.tsc_aux);
 	}
 	if (groups & WISP_STATE_EVENTS) {
@@ -319,7 +320,8 @@ int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
  * @index: below WISP_MAX_VCPUS
  * @populate: now, and not when it is first used
  *
- * May sleep. Returns 0, -EDQUOT, -EEXIST or -ENOMEM.
+ * May sleep. Returns 0, -EDQUOT, -EEXIST, -EINVAL (a deterministic VM has one) or
+ * -ENOMEM.
  */
 int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 {
@@ -328,6 +330,8 @@ int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 
 	if (vm->vcpus[index])
 		return -EEXIST;
+	if (vm->flags & WISP_VM_DETERMINISTIC && vm->vcpu_end)
+		return -EINVAL;
 	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VCPUS);
 	if (ret)
 		return ret;

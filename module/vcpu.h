@@ -62,7 +62,7 @@ struct wisp_vcpu {
 	struct wisp_events events;
 	u64 xcr0;
 	u64 pdptes[4];			/* where WISP_EXIT_PDPTES asked for them */
-	u64 tsc_offset;
+	u64 tsc_offset;			/* see wisp_clock_base() */
 	u64 tsc_aux;
 	struct wisp_fpu fpu;
 	struct wisp_host host;

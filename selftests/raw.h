@@ -66,11 +66,16 @@ static inline int raw_create_memory(int sys, uint64_t size)
 	return raw(sys, WISP_CREATE_MEMORY, &arg);
 }
 
-static inline int raw_create_vm(int sys)
+static inline int raw_create_vm_flags(int sys, uint32_t flags)
 {
-	struct wisp_create_vm arg = { .size = sizeof(arg) };
+	struct wisp_create_vm arg = { .size = sizeof(arg), .flags = flags };
 
 	return raw(sys, WISP_CREATE_VM, &arg);
+}
+
+static inline int raw_create_vm(int sys)
+{
+	return raw_create_vm_flags(sys, 0);
 }
 
 static inline int raw_set_slot(int vm, uint32_t slot, uint64_t gpa,

@@ -277,6 +277,10 @@ static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 	control = &svm->vmcb->control;
 	for (i = 0; i < ARRAY_SIZE(intercepts); i++)
 		set_intercept(control, intercepts[i], true);
+	if (vcpu->vm->flags & WISP_VM_DETERMINISTIC) {
+		set_intercept(control, INTERCEPT_RDTSC, true);
+		set_intercept(control, INTERCEPT_RDTSCP, true);
+	}
 	control->intercepts[INTERCEPT_DR] = ~0U;
 	/* A guest whose handler raises them again would keep the core. */
 	control->intercepts[INTERCEPT_EXCEPTION] =
@@ -401,6 +405,8 @@ static int svm_init(void)
 		svm_backend.features |= WISP_FEATURE_INST_BYTES;
 	if (!boot_cpu_has(X86_FEATURE_NRIPS))
 		svm_backend.quirks |= WISP_QUIRK_NO_NRIP;
+	if (boot_cpu_has(X86_FEATURE_RDRAND) || boot_cpu_has(X86_FEATURE_RDSEED))
+		svm_backend.quirks |= WISP_QUIRK_RANDOM;
 	return 0;
 }
 

@@ -112,7 +112,7 @@ int vmx_caps_init(void)
 {
 	const u64 ept_required = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT |
 				 VMX_EPT_INVEPT_BIT | VMX_EPT_EXTENT_CONTEXT_BIT;
-	u64 basic, ept, misc;
+	u64 basic, ept, misc, secondary;
 
 	rdmsrq(MSR_IA32_VMX_BASIC, basic);
 	if (!(basic & VMX_BASIC_TRUE_CTLS) || !choose_controls())
@@ -122,6 +122,9 @@ int vmx_caps_init(void)
 		pr_err("this CPU's EPT is not enough: %#llx\n", ept);
 		return -EOPNOTSUPP;
 	}
+	rdmsrq(MSR_IA32_VMX_PROCBASED_CTLS2, secondary);
+	vmx_caps.no_random = secondary >> 32 & (SECONDARY_EXEC_RDRAND_EXITING |
+						SECONDARY_EXEC_RDSEED_EXITING);
 	rdmsrq(MSR_IA32_VMX_MISC, misc);
 	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
 	choose_options(ept, misc);

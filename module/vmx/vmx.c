@@ -255,15 +255,21 @@ static const u32 zero_fields[] = {
 	HOST_FS_SELECTOR, HOST_GS_SELECTOR,
 };
 
+static bool is_deterministic(const struct vmx_vcpu *vmx)
+{
+	return vmx->vcpu.vm->flags & WISP_VM_DETERMINISTIC;
+}
+
 /* The fields that stay as they are, in the first window. */
 static void write_constants(struct vmx_vcpu *vmx)
 {
+	u32 no_random = is_deterministic(vmx) ? vmx_caps.no_random : 0;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(zero_fields); i++)
 		vmx_write(zero_fields[i], 0);
 	vmx_write(PIN_BASED_VM_EXEC_CONTROL, vmx_caps.pin);
-	vmx_write(SECONDARY_VM_EXEC_CONTROL, vmx_caps.secondary);
+	vmx_write(SECONDARY_VM_EXEC_CONTROL, vmx_caps.secondary | no_random);
 	vmx_write(VM_EXIT_CONTROLS, vmx_caps.exit);
 	vmx_write(EPT_POINTER, eptp(vmx));
 	if (vmx_caps.secondary & SECONDARY_EXEC_ENABLE_VPID)
@@ -379,6 +385,8 @@ static void write_general(struct vmx_vcpu *vmx)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
 	if (vcpu->events.nmi_pending && vcpu->events.nmi_blocked)
 		primary |= CPU_BASED_NMI_WINDOW_EXITING;
+	if (is_deterministic(vmx))
+		primary |= CPU_BASED_RDTSC_EXITING;
 	if (vcpu->trap_int3)
 		exceptions |= BIT(X86_TRAP_BP);
 	if (vcpu->guest_has_dr)
@@ -534,6 +542,11 @@ static int vmx_init(void)
 	if (vmx_caps.eptp & VMX_EPTP_AD_ENABLE_BIT)
 		vmx_backend.format.dirty = VMX_EPT_DIRTY_BIT;
 	vmx_backend.quirks = vmx_caps.huge ? 0 : WISP_QUIRK_NO_HUGE;
+	if ((boot_cpu_has(X86_FEATURE_RDRAND) &&
+	     !(vmx_caps.no_random & SECONDARY_EXEC_RDRAND_EXITING)) ||
+	    (boot_cpu_has(X86_FEATURE_RDSEED) &&
+	     !(vmx_caps.no_random & SECONDARY_EXEC_RDSEED_EXITING)))
+		vmx_backend.quirks |= WISP_QUIRK_RANDOM;
 	vmx_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
 	return 0;
 }

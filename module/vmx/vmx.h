@@ -25,6 +25,7 @@ struct vmx_caps {
 	u32 pin;
 	u32 primary;
 	u32 secondary;
+	u32 no_random;		/* secondary, too: RDRAND and RDSEED exit */
 	u32 exit;
 	u32 entry;
 	u32 timer;		/* the preemption timer's ticks in a millisecond */

@@ -63,7 +63,7 @@ static void write_descriptors(struct guest *g)
 	       guest_stubs_end - guest_stubs);
 }
 
-int guest_create_vm(struct guest *g)
+static int create_vm(struct guest *g, __u32 flags)
 {
 	int ret;
 
@@ -74,7 +74,7 @@ int guest_create_vm(struct guest *g)
 	ret = raw_query(g->sys, &g->query);
 	if (ret)
 		return ret;
-	g->vm = raw_create_vm(g->sys);
+	g->vm = raw_create_vm_flags(g->sys, flags);
 	if (g->vm < 0)
 		return g->vm;
 	g->fd = raw_create_memory(g->sys, GUEST_SIZE);
@@ -92,6 +92,11 @@ int guest_create_vm(struct guest *g)
 	return 0;
 }
 
+int guest_create_vm(struct guest *g)
+{
+	return create_vm(g, 0);
+}
+
 int guest_add_vcpu(struct guest *g, int vcpu)
 {
 	int ret = raw_create_vcpu(g->vm, vcpu, &g->pages[vcpu]);
@@ -105,7 +110,12 @@ int guest_add_vcpu(struct guest *g, int vcpu)
 
 int guest_create(struct guest *g)
 {
-	return guest_create_vm(g) ?: guest_add_vcpu(g, 0);
+	return guest_create_flags(g, 0);
+}
+
+int guest_create_flags(struct guest *g, __u32 flags)
+{
+	return create_vm(g, flags) ?: guest_add_vcpu(g, 0);
 }
 
 void guest_destroy(struct guest *g)

@@ -76,9 +76,13 @@ enum wisp_backend_id {
  *
  * NO_HUGE: guests' tables have 4 KiB entries only: the CPU has no others, or one
  * that can be executed could stop the host (iTLB multihit).
+ *
+ * RANDOM: the CPU has RDRAND or RDSEED and cannot intercept them: a guest of
+ * WISP_VM_DETERMINISTIC that does not ask CPUID first gets random numbers.
  */
 #define WISP_QUIRK_NO_NRIP	(1ULL << 0)
 #define WISP_QUIRK_NO_HUGE	(1ULL << 1)
+#define WISP_QUIRK_RANDOM	(1ULL << 2)
 
 /**
  * struct wisp_cpuid_entry - what one CPUID leaf returns to the guest
@@ -163,19 +167,36 @@ struct wisp_create_memory {
 
 /* wisp_create_vm.flags */
 #define WISP_VM_FORK		(1U << 0) /* of @snapshot */
+#define WISP_VM_STOPPED_CLOCK	(1U << 1) /* a vCPU's TSC waits for its runs */
+#define WISP_VM_DETERMINISTIC	(1U << 2) /* the same inputs, the same exits */
+
+/* With WISP_VM_DETERMINISTIC: how far the TSC goes */
+#define WISP_TICKS_PER_READ	100
+#define WISP_TICKS_PER_EXIT	1000
 
 /**
  * struct wisp_create_vm - WISP_CREATE_VM: a virtual machine
  * @size: sizeof(struct wisp_create_vm)
- * @flags: WISP_VM_FORK or zero
+ * @flags: WISP_VM_FORK alone, STOPPED_CLOCK, DETERMINISTIC or zero
  * @snapshot: snapshot fd with WISP_VM_FORK, else zero
  * @reserved: zero
  *
  * A new VM has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an
  * empty MSR policy. A fork has all that the VM of the snapshot had: slots, over
  * memory objects of its own with the same contents; policy; vCPUs, whose shared
- * pages are at the same offsets. What it does not write it goes on sharing.
+ * pages are at the same offsets; @flags. What it does not write it goes on sharing.
  * EBUSY: another hypervisor holds the hardware.
+ *
+ * With STOPPED_CLOCK the TSC of a vCPU stands still while that vCPU does not run;
+ * those of several drift apart.
+ *
+ * With DETERMINISTIC there is one vCPU (EINVAL for a second), and nothing that it
+ * sees depends on the host: its TSC is a counter that each RDTSC or RDTSCP moves on
+ * by WISP_TICKS_PER_READ, each other instruction that exits and each MEMORY exit by
+ * WISP_TICKS_PER_EXIT. CPUID hides RDRAND and RDSEED, which are #UD (but see
+ * WISP_QUIRK_RANDOM). There is no time budget. So two runs from one snapshot with
+ * the same inputs, at the same exits, have the same exits; where a kick or signal
+ * ends one depends on when it comes.
  */
 struct wisp_create_vm {
 	__u32 size;
@@ -657,7 +678,8 @@ struct wisp_breakpoints {
  * @complete: in: 1: go on behind the instruction that ended the last run (PORT
  *	without STRING, MSR, HLT, HYPERCALL), after @dirty; then set to 0
  * @field: out: WISP_FIELD() of what RUN or EXIT_ENTRY_FAILED refused; else 0
- * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit
+ * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit (with
+ *	WISP_VM_DETERMINISTIC always)
  * @reply: in: for @complete: what IN or RDMSR reads
  * @inject: in: an event for the guest; its type is then set to NONE
  * @reserved: zero

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The clock: what the guest's TSC is, and when it stands still.
+ */
+#ifndef WISP_CLOCK_H
+#define WISP_CLOCK_H
+
+#include <linux/types.h>
+
+struct wisp_vcpu;
+
+/* What vcpu->tsc_offset is to be added to at this moment. */
+u64 wisp_clock_base(const struct wisp_vcpu *vcpu);
+
+/* A window begins, or ends. Interrupts off. */
+void wisp_clock_enter(struct wisp_vcpu *vcpu);
+void wisp_clock_leave(struct wisp_vcpu *vcpu);
+
+/* An exit that came: a deterministic clock may go on by one step. */
+void wisp_clock_count(struct wisp_vcpu *vcpu);
+
+/* RDTSC or RDTSCP, which exit; RIP is the caller's to advance. */
+void wisp_clock_handle(struct wisp_vcpu *vcpu);
+
+#endif
