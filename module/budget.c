@@ -16,7 +16,7 @@
 #include <asm/tsc.h>
 
 #include "compat.h"
-#include "vcpu.h"
+#include "vm.h"
 
 static enum hrtimer_restart fire(struct hrtimer *timer)
 {
@@ -34,16 +34,32 @@ void wisp_budget_exit(struct wisp_vcpu *vcpu)
 	hrtimer_cancel(&vcpu->timer);
 }
 
+u64 wisp_budget_ticks(u64 ns)
+{
+	return mul_u64_u32_div(min_t(u64, ns, S64_MAX / 2), tsc_khz, 1000000) ?: 1;
+}
+
 void wisp_budget_set(struct wisp_vcpu *vcpu, u64 ns)
 {
-	u64 ticks;
-
 	vcpu->budget_end = 0;
-	if (!ns)
-		return;
-	ticks = mul_u64_u32_div(min_t(u64, ns, S64_MAX / 2), tsc_khz, 1000000);
-	if (check_add_overflow(vcpu->run_time, ticks ?: 1, &vcpu->budget_end))
+	if (ns && check_add_overflow(vcpu->run_time, wisp_budget_ticks(ns),
+				     &vcpu->budget_end))
 		vcpu->budget_end = U64_MAX;
+}
+
+/*
+ * The budget's end, or the VM's if that is earlier. What other vCPUs have used
+ * of the latter is looked at once in a window, which the host's tick ends.
+ */
+static u64 end_of_window(const struct wisp_vcpu *vcpu)
+{
+	u64 end = vcpu->budget_end, max = vcpu->vm->max_run_time, used;
+
+	if (likely(!max))
+		return end;
+	used = atomic64_read(&vcpu->vm->run_time);
+	max = vcpu->run_time + (used < max ? max - used : 0) ?: 1;
+	return end ? min(end, max) : max;
 }
 
 static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
@@ -55,7 +71,7 @@ static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
 
 static void arm(struct wisp_vcpu *vcpu)
 {
-	u64 left = vcpu->budget_end - vcpu->run_time;
+	u64 left = vcpu->window_end - vcpu->run_time;
 	u64 deadline = vcpu->window_start + left;
 	u64 ns;
 
@@ -70,18 +86,29 @@ static void arm(struct wisp_vcpu *vcpu)
 void wisp_budget_enter(struct wisp_vcpu *vcpu)
 {
 	vcpu->window_start = rdtsc();
-	if (vcpu->budget_end && vcpu->budget_end > vcpu->run_time)
+	vcpu->window_end = end_of_window(vcpu);
+	if (vcpu->window_end > vcpu->run_time)
 		arm(vcpu);
 }
 
 void wisp_budget_leave(struct wisp_vcpu *vcpu)
 {
-	vcpu->run_time += rdtsc() - vcpu->window_start;
+	u64 ticks = rdtsc() - vcpu->window_start;
+
+	vcpu->run_time += ticks;
+	if (vcpu->vm->max_run_time)
+		atomic64_add(ticks, &vcpu->vm->run_time);
 }
 
-bool wisp_budget_used_up(struct wisp_vcpu *vcpu)
+u32 wisp_budget_used_up(struct wisp_vcpu *vcpu)
 {
-	return vcpu->budget_end &&
-	       vcpu->run_time + (rdtsc() - vcpu->window_start) >=
-		       vcpu->budget_end;
+	u64 now;
+
+	if (!vcpu->window_end)
+		return 0;
+	now = vcpu->run_time + (rdtsc() - vcpu->window_start);
+	if (likely(now < vcpu->window_end))
+		return 0;
+	return vcpu->budget_end && now >= vcpu->budget_end ? WISP_EXIT_BUDGET :
+							     WISP_EXIT_LIMIT;
 }

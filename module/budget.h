@@ -12,6 +12,9 @@ struct wisp_vcpu;
 void wisp_budget_init(struct wisp_vcpu *vcpu);
 void wisp_budget_exit(struct wisp_vcpu *vcpu);
 
+/* In TSC ticks, at least one. */
+u64 wisp_budget_ticks(u64 ns);
+
 /* A run begins: @ns of guest run time, or 0 for no limit. */
 void wisp_budget_set(struct wisp_vcpu *vcpu, u64 ns);
 
@@ -19,7 +22,7 @@ void wisp_budget_set(struct wisp_vcpu *vcpu, u64 ns);
 void wisp_budget_enter(struct wisp_vcpu *vcpu);
 void wisp_budget_leave(struct wisp_vcpu *vcpu);
 
-/* In the window, before each entry. */
-bool wisp_budget_used_up(struct wisp_vcpu *vcpu);
+/* In the window, before each entry: WISP_EXIT_BUDGET, WISP_EXIT_LIMIT, or 0. */
+u32 wisp_budget_used_up(struct wisp_vcpu *vcpu);
 
 #endif

@@ -727,6 +727,22 @@ static struct wisp_vm *fork_vm(int fd)
 			      wisp_snapshot_fork(file->private_data);
 }
 
+static struct wisp_vm *make_vm(const struct wisp_create_vm *arg)
+{
+	struct wisp_vm *vm;
+	int ret;
+
+	vm = arg->flags & WISP_VM_FORK ? fork_vm(arg->snapshot) :
+					 wisp_vm_create(arg->flags, false);
+	if (IS_ERR(vm))
+		return vm;
+	ret = wisp_vm_limit(vm, arg->max_private_pages, arg->max_run_time_ns);
+	if (!ret)
+		return vm;
+	wisp_vm_put(vm);
+	return ERR_PTR(ret);
+}
+
 static long create_vm(struct file *file, void *data)
 {
 	struct wisp_create_vm *arg = data;
@@ -740,9 +756,7 @@ static long create_vm(struct file *file, void *data)
 	new = prepare_file("[wisp-vm]", &vm_fops, &fd);
 	if (IS_ERR(new))
 		return PTR_ERR(new);
-	return publish(fd, new, arg->flags & WISP_VM_FORK ?
-					fork_vm(arg->snapshot) :
-					wisp_vm_create(arg->flags, false));
+	return publish(fd, new, make_vm(arg));
 }
 
 static const struct wisp_ioctl system_ioctls[] = {

@@ -209,22 +209,29 @@ static bool find_page(struct wisp_memory *memory, pgoff_t index,
 	return found->page;
 }
 
-/* Finds the page at @index, or makes it. Returns 0 or -ENOMEM. */
+/*
+ * Finds the page at @index, or makes it: one of those that there still is @room
+ * for, unless that is NULL. Returns 0, -EDQUOT or -ENOMEM.
+ */
 static int get_page_at(struct wisp_memory *memory, pgoff_t index, bool write,
-		       struct wisp_memory_page *found)
+		       atomic64_t *room, struct wisp_memory_page *found)
 {
 	struct mem_cgroup *memcg;
 	struct page *old;
 	int ret = 0;
 
 	if (!find_page(memory, index, found) || (write && !found->writable)) {
+		if (room && atomic64_dec_if_positive(room) < 0)
+			return -EDQUOT;
 		old = found->page == ZERO_PAGE(0) ? NULL : found->page;
 		memcg = set_active_memcg(memory->memcg);
-		if (!old && try_huge(memory, index))
+		if (!old && !room && try_huge(memory, index))
 			find_page(memory, index, found);
 		else
 			ret = replace_page(memory, index, old, found);
 		set_active_memcg(memcg);
+		if (ret && room)
+			atomic64_inc(room);
 	}
 	return ret;
 }
@@ -369,12 +376,14 @@ int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
  * @memory: the object
  * @index: page index, below the object's size
  * @write: the page is to be written: it must be the object's own
+ * @room: how many pages may still be allocated, or NULL
  * @use: called with the page, allocated if it was missing, and @arg
  * @arg: for @use
  *
- * May sleep. Returns what @use returned, or -ENOMEM.
+ * May sleep. Returns what @use returned, or -EDQUOT or -ENOMEM.
  */
 int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
+		    atomic64_t *room,
 		    int (*use)(void *arg, const struct wisp_memory_page *page),
 		    void *arg)
 {
@@ -383,7 +392,7 @@ int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
 	int ret;
 
 	guard(mutex)(&memory->lock);
-	ret = get_page_at(memory, index, write, &found);
+	ret = get_page_at(memory, index, write, room, &found);
 	if (ret)
 		return ret;
 	if (memory->huge) {
@@ -580,7 +589,7 @@ static ssize_t rw_page(struct wisp_memory *memory, u64 offset, size_t len,
 	guard(mutex)(&memory->lock);
 	if (!write && !find_page(memory, offset >> PAGE_SHIFT, &found))
 		found.page = ZERO_PAGE(0);
-	if (write && get_page_at(memory, offset >> PAGE_SHIFT, true, &found))
+	if (write && get_page_at(memory, offset >> PAGE_SHIFT, true, NULL, &found))
 		return -ENOMEM;
 	at = page_address(found.page) + offset_in_page(offset);
 	pagefault_disable();
@@ -692,7 +701,7 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 
 	if (vmf->pgoff >= memory->size >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
-	if (wisp_memory_use(memory, vmf->pgoff, insert.write, insert_page,
+	if (wisp_memory_use(memory, vmf->pgoff, insert.write, NULL, insert_page,
 			    &insert))
 		return VM_FAULT_SIGBUS;
 	return insert.fault;

@@ -9,6 +9,7 @@
 #ifndef WISP_MEMORY_H
 #define WISP_MEMORY_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/types.h>
 
@@ -78,6 +79,7 @@ ssize_t wisp_memory_write(struct wisp_memory *memory, u64 offset,
  * puts into a page table is there before anybody can take the page back.
  */
 int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
+		    atomic64_t *room,
 		    int (*use)(void *arg, const struct wisp_memory_page *page),
 		    void *arg);
 int wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user);

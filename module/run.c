@@ -277,14 +277,21 @@ static enum next end_run(struct wisp_vcpu *vcpu, u32 reason)
 /* Before each entry: does anything want the run, or the window, to end? */
 static enum next before_entry(struct wisp_vcpu *vcpu)
 {
+	u32 used_up;
+
 	if (unlikely(atomic_read(&vcpu->kicked))) {
 		atomic_set(&vcpu->kicked, 0);
 		return end_run(vcpu, WISP_EXIT_KICKED);
 	}
 	if (unlikely(READ_ONCE(vcpu->vm->pause) == WISP_PAUSE_RUNS))
 		return end_run(vcpu, WISP_EXIT_KICKED);
-	if (wisp_budget_used_up(vcpu))
-		return end_run(vcpu, WISP_EXIT_BUDGET);
+	used_up = wisp_budget_used_up(vcpu);
+	if (unlikely(used_up)) {
+		end_run(vcpu, used_up);
+		if (used_up == WISP_EXIT_LIMIT)
+			vcpu->exit.limit.which = WISP_LIMIT_RUN_TIME;
+		return NEXT_EXIT;
+	}
 	if (xfer_to_guest_mode_work_pending())
 		return NEXT_WINDOW;
 	return NEXT_ENTER;
@@ -374,6 +381,11 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 	if (!ret) {
 		vcpu->stats.faults++;
 		return NEXT_WINDOW;
+	}
+	if (ret == -EDQUOT) {
+		end_run(vcpu, WISP_EXIT_LIMIT);
+		vcpu->exit.limit.which = WISP_LIMIT_PRIVATE_PAGES;
+		return NEXT_EXIT;
 	}
 	vcpu->exit.reason = ret == -ENOMEM ? WISP_EXIT_NOMEM : WISP_EXIT_MEMORY;
 	wisp_clock_count(vcpu);

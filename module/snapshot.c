@@ -223,6 +223,8 @@ static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen)
 	if (IS_ERR(vm))
 		return vm;
 	vm->lineage = from->lineage;
+	vm->max_pages = from->max_pages;
+	vm->max_run_time = from->max_run_time;
 	vm->cpuid = wisp_policy_get(from->cpuid);
 	vm->msrs = wisp_policy_get(from->msrs);
 	ret = copy_vcpus(vm, from);
@@ -354,13 +356,17 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags)
 	if (ret)
 		return ret;
 	scoped_guard(rwsem_write, &vm->slots_sem) {
-		if (frozen != vm->base || vm->changed || !reset_pages(vm))
+		/* Pages that stay would be free of the next round's limit. */
+		if (frozen != vm->base || vm->changed || vm->max_pages ||
+		    !reset_pages(vm))
 			ret = rebuild(vm, frozen);
 		/* One flush for all of it, at each vCPU's next entry. */
 		atomic64_inc(&vm->slat.generation);
 	}
-	if (!ret)
+	if (!ret) {
 		reset_vcpus(vm);
+		wisp_vm_restart_limits(vm);
+	}
 	resume_vcpus(vm);
 	return ret;
 }

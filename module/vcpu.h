@@ -42,7 +42,7 @@ struct wisp_vcpu_stats {
 	u64 host_exits;
 	u64 faults;
 	u64 injections;
-	u64 exits[WISP_EXIT_DEBUG + 1];
+	u64 exits[WISP_EXIT_LIMIT + 1];
 };
 
 struct wisp_vcpu {
@@ -93,6 +93,7 @@ struct wisp_vcpu {
 	enum wisp_completion completion;
 	u8 completion_size;
 	u64 budget_end;			/* guest run time in TSC ticks, or 0 */
+	u64 window_end;			/* the same, with the VM's limit */
 	u64 run_time;			/* guest run time so far, in TSC ticks */
 	u64 window_start;		/* TSC */
 	struct hrtimer timer;

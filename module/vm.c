@@ -16,6 +16,7 @@
 #include <asm/tsc.h>
 
 #include "backend.h"
+#include "budget.h"
 #include "compat.h"
 #include "creator.h"
 #include "hw.h"
@@ -99,6 +100,33 @@ err_creator:
 err_free:
 	kfree(vm);
 	return ERR_PTR(ret);
+}
+
+/* What is limited is counted from here on; nobody runs. */
+void wisp_vm_restart_limits(struct wisp_vm *vm)
+{
+	atomic64_set(&vm->pages_left, vm->max_pages);
+	atomic64_set(&vm->run_time, 0);
+}
+
+/**
+ * wisp_vm_limit() - set limits
+ * @vm: nobody else knows it yet
+ * @max_pages: allocated for its accesses; 0: as it is
+ * @max_run_time_ns: of all vCPUs; 0: as it is
+ *
+ * Returns 0 or -EINVAL.
+ */
+int wisp_vm_limit(struct wisp_vm *vm, u64 max_pages, u64 max_run_time_ns)
+{
+	if (max_run_time_ns && vm->flags & WISP_VM_DETERMINISTIC)
+		return -EINVAL;
+	if (max_pages)
+		vm->max_pages = min_t(u64, max_pages, S64_MAX);
+	if (max_run_time_ns)
+		vm->max_run_time = wisp_budget_ticks(max_run_time_ns);
+	wisp_vm_restart_limits(vm);
+	return 0;
 }
 
 struct wisp_vm *wisp_vm_get(struct wisp_vm *vm)
@@ -441,8 +469,8 @@ static void apply_protection(struct wisp_vm *vm, struct map *map)
  * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT
  *	or WISP_MEMORY_PROTECTED is added where it applies
  *
- * May sleep. Returns 0 (go on), -EFAULT (outside the slots or against their
- * protection) or -ENOMEM.
+ * May sleep. Returns 0 (go on), -EDQUOT (the VM's limit), -EFAULT (outside the
+ * slots or against their protection) or -ENOMEM.
  */
 int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
 {
@@ -466,7 +494,8 @@ int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
 	}
 	return wisp_memory_use(slot->memory,
 			       (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT,
-			       exit->memory.access & WISP_PROT_WRITE, map_page,
+			       exit->memory.access & WISP_PROT_WRITE,
+			       vm->max_pages ? &vm->pages_left : NULL, map_page,
 			       &map);
 }
 

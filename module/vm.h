@@ -50,8 +50,14 @@ struct wisp_vm {
 	u64 lineage;			/* the same in its snapshots and forks */
 	u32 flags;			/* WISP_VM_* */
 	bool frozen;			/* it is a snapshot: nothing changes */
+	u64 max_pages;			/* limits; 0: none */
+	u64 max_run_time;		/* in TSC ticks */
 
 	refcount_t refs;
+
+	/* Changed by runners; set anew while there are none. With a limit only. */
+	atomic64_t pages_left;
+	atomic64_t run_time;
 
 	/* Serialises creation of vCPUs, changes of policy and snapshots. */
 	struct mutex lock;
@@ -94,6 +100,8 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 void wisp_vm_stats(struct wisp_vm *vm, struct wisp_stats *stats);
 
 struct wisp_vm *wisp_vm_create(u32 flags, bool frozen);
+int wisp_vm_limit(struct wisp_vm *vm, u64 max_pages, u64 max_run_time_ns);
+void wisp_vm_restart_limits(struct wisp_vm *vm);
 struct wisp_vm *wisp_vm_get(struct wisp_vm *vm);
 void wisp_vm_put(struct wisp_vm *vm);
 int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot);

@@ -66,16 +66,11 @@ static inline int raw_create_memory(int sys, uint64_t size)
 	return raw(sys, WISP_CREATE_MEMORY, &arg);
 }
 
-static inline int raw_create_vm_flags(int sys, uint32_t flags)
-{
-	struct wisp_create_vm arg = { .size = sizeof(arg), .flags = flags };
-
-	return raw(sys, WISP_CREATE_VM, &arg);
-}
-
 static inline int raw_create_vm(int sys)
 {
-	return raw_create_vm_flags(sys, 0);
+	struct wisp_create_vm arg = { .size = sizeof(arg) };
+
+	return raw(sys, WISP_CREATE_VM, &arg);
 }
 
 static inline int raw_set_slot(int vm, uint32_t slot, uint64_t gpa,
@@ -139,15 +134,23 @@ static inline int raw_snapshot(int vm)
 	return raw_snapshot_flags(vm, 0);
 }
 
-static inline int raw_fork(int sys, int snapshot)
+static inline int raw_fork_limited(int sys, int snapshot, uint64_t pages,
+				   uint64_t run_time_ns)
 {
 	struct wisp_create_vm arg = {
 		.size = sizeof(arg),
 		.flags = WISP_VM_FORK,
 		.snapshot = snapshot,
+		.max_private_pages = pages,
+		.max_run_time_ns = run_time_ns,
 	};
 
 	return raw(sys, WISP_CREATE_VM, &arg);
+}
+
+static inline int raw_fork(int sys, int snapshot)
+{
+	return raw_fork_limited(sys, snapshot, 0, 0);
 }
 
 static inline int raw_reset_flags(int vm, int snapshot, uint32_t flags)

@@ -63,11 +63,13 @@ AT(wisp_create_memory, size, 0);
 AT(wisp_create_memory, flags, 4);
 AT(wisp_create_memory, memory_size, 8);
 
-SIZE(wisp_create_vm, 16);
+SIZE(wisp_create_vm, 32);
 AT(wisp_create_vm, size, 0);
 AT(wisp_create_vm, flags, 4);
 AT(wisp_create_vm, snapshot, 8);
 AT(wisp_create_vm, reserved, 12);
+AT(wisp_create_vm, max_private_pages, 16);
+AT(wisp_create_vm, max_run_time_ns, 24);
 
 SIZE(wisp_snapshot, 8);
 AT(wisp_snapshot, size, 0);

@@ -136,7 +136,9 @@ FIXTURE(stopped) {
 
 FIXTURE_SETUP(stopped)
 {
-	ASSERT_EQ(0, guest_create_flags(&self->g, WISP_VM_STOPPED_CLOCK));
+	struct wisp_create_vm arg = { .flags = WISP_VM_STOPPED_CLOCK };
+
+	ASSERT_EQ(0, guest_create_as(&self->g, &arg));
 }
 
 FIXTURE_TEARDOWN(stopped)
@@ -231,7 +233,9 @@ FIXTURE(deterministic) {
 
 FIXTURE_SETUP(deterministic)
 {
-	ASSERT_EQ(0, guest_create_flags(&self->g, WISP_VM_DETERMINISTIC));
+	struct wisp_create_vm arg = { .flags = WISP_VM_DETERMINISTIC };
+
+	ASSERT_EQ(0, guest_create_as(&self->g, &arg));
 	self->g.page->budget_ns = 0;
 }
 

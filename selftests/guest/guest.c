@@ -63,7 +63,7 @@ static void write_descriptors(struct guest *g)
 	       guest_stubs_end - guest_stubs);
 }
 
-static int create_vm(struct guest *g, __u32 flags)
+static int create_vm(struct guest *g, struct wisp_create_vm *arg)
 {
 	int ret;
 
@@ -74,7 +74,8 @@ static int create_vm(struct guest *g, __u32 flags)
 	ret = raw_query(g->sys, &g->query);
 	if (ret)
 		return ret;
-	g->vm = raw_create_vm_flags(g->sys, flags);
+	arg->size = sizeof(*arg);
+	g->vm = raw(g->sys, WISP_CREATE_VM, arg);
 	if (g->vm < 0)
 		return g->vm;
 	g->fd = raw_create_memory(g->sys, GUEST_SIZE);
@@ -94,7 +95,9 @@ static int create_vm(struct guest *g, __u32 flags)
 
 int guest_create_vm(struct guest *g)
 {
-	return create_vm(g, 0);
+	struct wisp_create_vm arg = {};
+
+	return create_vm(g, &arg);
 }
 
 int guest_add_vcpu(struct guest *g, int vcpu)
@@ -110,12 +113,12 @@ int guest_add_vcpu(struct guest *g, int vcpu)
 
 int guest_create(struct guest *g)
 {
-	return guest_create_flags(g, 0);
+	return guest_create_vm(g) ?: guest_add_vcpu(g, 0);
 }
 
-int guest_create_flags(struct guest *g, __u32 flags)
+int guest_create_as(struct guest *g, struct wisp_create_vm *arg)
 {
-	return create_vm(g, flags) ?: guest_add_vcpu(g, 0);
+	return create_vm(g, arg) ?: guest_add_vcpu(g, 0);
 }
 
 void guest_destroy(struct guest *g)
@@ -289,6 +292,7 @@ const char *guest_exit_name(int reason)
 		"none", "port", "memory", "msr", "hlt", "hypercall",
 		"shutdown", "intr-window", "task-switch", "kicked", "budget",
 		"nomem", "entry-failed", "unexpected", "debug",
+		"limit",
 	};
 
 	if (reason < 0)

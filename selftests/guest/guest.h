@@ -98,8 +98,8 @@ enum guest_mode { REAL16, PROTECTED32, LONG64, USER64 };
 
 /* Everything returns 0 or -errno. */
 int guest_create(struct guest *g);
-/* The same with WISP_VM_*. */
-int guest_create_flags(struct guest *g, __u32 flags);
+/* The same with what @arg says: WISP_VM_*, limits. */
+int guest_create_as(struct guest *g, struct wisp_create_vm *arg);
 /* As guest_create(), but the VM has no vCPU yet: for the policies. */
 int guest_create_vm(struct guest *g);
 int guest_add_vcpu(struct guest *g, int vcpu);

@@ -180,11 +180,17 @@ struct wisp_create_memory {
  * @flags: WISP_VM_FORK alone, STOPPED_CLOCK, DETERMINISTIC or zero
  * @snapshot: snapshot fd with WISP_VM_FORK, else zero
  * @reserved: zero
+ * @max_private_pages: that accesses of the guest may make the driver allocate,
+ *	until WISP_EXIT_LIMIT; 0: no limit, or the one of @snapshot
+ * @max_run_time_ns: guest run time of all vCPUs, the same; not with DETERMINISTIC
  *
  * A new VM has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an
  * empty MSR policy. A fork has all that the VM of the snapshot had: slots, over
  * memory objects of its own with the same contents; policy; vCPUs, whose shared
- * pages are at the same offsets; @flags. What it does not write it goes on sharing.
+ * pages are at the same offsets; @flags and limits. What it does not write it goes
+ * on sharing. What is limited is counted from creation, fork and each reset on, and
+ * pages that were discarded stay counted.
+ *
  * EBUSY: another hypervisor holds the hardware.
  *
  * With STOPPED_CLOCK the TSC of a vCPU stands still while that vCPU does not run;
@@ -203,6 +209,8 @@ struct wisp_create_vm {
 	__u32 flags;
 	__s32 snapshot;
 	__u32 reserved;
+	__u64 max_private_pages;
+	__u64 max_run_time_ns;
 };
 
 /* ---- memory fd ---------------------------------------------------------- */
@@ -566,6 +574,13 @@ enum wisp_exit_reason {
 	WISP_EXIT_ENTRY_FAILED = 12,	/* the hardware refused the state */
 	WISP_EXIT_UNEXPECTED = 13,	/* the driver does not know it */
 	WISP_EXIT_DEBUG = 14,		/* what WISP_RUN_* asked for */
+	WISP_EXIT_LIMIT = 15,		/* of WISP_CREATE_VM: again, until a reset */
+};
+
+/* wisp_exit.limit.which */
+enum wisp_limit {
+	WISP_LIMIT_PRIVATE_PAGES = 1,
+	WISP_LIMIT_RUN_TIME = 2,
 };
 
 /* wisp_exit.flags */
@@ -598,6 +613,7 @@ enum wisp_exit_reason {
  *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP
  * @debug: DEBUG: @debug.vector 1 (#DB; @debug.dr6 says which breakpoint, or BS
  *	for a step) or 3 (#BP; RIP is at the INT3)
+ * @limit: LIMIT: @limit.which is enum wisp_limit
  * @hw: ENTRY_FAILED, UNEXPECTED: SVM's EXITCODE, EXITINFO1, EXITINFO2; VMX's
  *	exit reason, exit qualification, VM-instruction error
  * @raw: the largest any exit uses
@@ -640,6 +656,10 @@ struct wisp_exit {
 			__u32 vector;
 			__u32 reserved;
 		} debug;
+		struct {
+			__u32 which;
+			__u32 reserved;
+		} limit;
 		struct {
 			__u64 code;
 			__u64 info1;

@@ -88,6 +88,7 @@ static const char * const exits[] = {
 	[WISP_EXIT_ENTRY_FAILED] = "entry-failed",
 	[WISP_EXIT_UNEXPECTED] = "unexpected",
 	[WISP_EXIT_DEBUG] = "debug",
+	[WISP_EXIT_LIMIT] = "limit",
 };
 
 const char *wisp_exit_name(uint32_t reason)

@@ -68,20 +68,23 @@ int wisp_discard(int memory, uint64_t offset, uint64_t size)
 
 int wisp_create_vm(int sys)
 {
-	struct wisp_create_vm arg = { .size = sizeof(arg) };
+	return wisp_create_vm_as(sys, &(struct wisp_create_vm){ .flags = 0 });
+}
 
+int wisp_create_vm_as(int sys, const struct wisp_create_vm *vm)
+{
+	struct wisp_create_vm arg = *vm;
+
+	arg.size = sizeof(arg);
 	return call(sys, WISP_CREATE_VM, &arg);
 }
 
 int wisp_fork(int sys, int snapshot)
 {
-	struct wisp_create_vm arg = {
-		.size = sizeof(arg),
+	return wisp_create_vm_as(sys, &(struct wisp_create_vm){
 		.flags = WISP_VM_FORK,
 		.snapshot = snapshot,
-	};
-
-	return call(sys, WISP_CREATE_VM, &arg);
+	});
 }
 
 int wisp_set_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t size,

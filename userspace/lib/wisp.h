@@ -83,6 +83,16 @@ int wisp_discard(int memory, uint64_t offset, uint64_t size);
 int wisp_create_vm(int sys);
 
 /**
+ * wisp_create_vm_as() - the same, or a fork, with flags and limits
+ * @sys: system fd
+ * @vm: as for WISP_CREATE_VM; its size is not looked at
+ *
+ * Return: as there, or -EINVAL (a combination), -EOPNOTSUPP (unknown flag), or what
+ * wisp_fork() gives.
+ */
+int wisp_create_vm_as(int sys, const struct wisp_create_vm *vm);
+
+/**
  * wisp_fork() - a virtual machine that is as a snapshot is
  * @sys: system fd
  * @snapshot: snapshot fd
