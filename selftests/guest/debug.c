@@ -559,6 +559,8 @@ TEST_F(debug, nmi_waits_for_an_exit_in_the_shadow)
 	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
 	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
 	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+	/* Bochs wants an IRET before the next guest's NMI. */
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
 
 	GUEST_LOAD(&self->g, LONG64, shadow_cpuid);
 	self->s->events.interrupt_shadow = 1;
@@ -567,6 +569,7 @@ TEST_F(debug, nmi_waits_for_an_exit_in_the_shadow)
 	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
 	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
 	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
 }
 
 /* It faults: the NMI comes in the handler, whose page is first touched there. */

@@ -17,16 +17,17 @@ FIXTURE(memory) {
 	struct wisp_vcpu_page *page;
 	int fd;
 	__u8 *mapped;
+	bool huge;		/* 2 MiB may be one entry */
+	__u64 faults;		/* to touch all of them */
 };
 
 /* Pages of the object and of the tables that lead to it. */
 FIXTURE_VARIANT(memory) {
 	__u32 flags;
-	__u64 faults;		/* to touch all of 2 MiB */
 };
 
-FIXTURE_VARIANT_ADD(memory, small) { .flags = 0, .faults = NPAGES };
-FIXTURE_VARIANT_ADD(memory, huge) { .flags = WISP_MEMORY_HUGE, .faults = 1 };
+FIXTURE_VARIANT_ADD(memory, small) { .flags = 0 };
+FIXTURE_VARIANT_ADD(memory, huge) { .flags = WISP_MEMORY_HUGE };
 
 SNIPPET(do_read, 64, "mov (%rdi), %al; hlt");
 SNIPPET(do_write, 64, "mov %sil, (%rdi); hlt");
@@ -169,6 +170,9 @@ FIXTURE_SETUP(memory)
 	ASSERT_NE(MAP_FAILED, self->mapped);
 	ASSERT_EQ(0, raw_set_slot(self->g.vm, 1, BASE, SIZE, self->fd, 0,
 				  PROT_RWX));
+	self->huge = variant->flags &&
+		     !(self->g.query.quirks & WISP_QUIRK_NO_HUGE);
+	self->faults = self->huge ? 1 : NPAGES;
 }
 
 FIXTURE_TEARDOWN(memory)
@@ -182,8 +186,8 @@ FIXTURE_TEARDOWN(memory)
 
 TEST_F(memory, first_touch)
 {
-	EXPECT_EQ(variant->faults, faults_to_touch(&self->g, BASE));
-	EXPECT_EQ(variant->faults, faults_to_touch(&self->g, BASE + HUGE));
+	EXPECT_EQ(self->faults, faults_to_touch(&self->g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(&self->g, BASE + HUGE));
 	EXPECT_EQ(0UL, faults_to_touch(&self->g, BASE));
 }
 
@@ -193,7 +197,7 @@ TEST_F(memory, first_touch_by_the_mapping)
 	for (__u64 i = 0; i < NPAGES; i++)
 		self->mapped[i * PAGE + 1] = i;
 	self->mapped[2 * HUGE] = 0x77;
-	EXPECT_EQ(variant->faults, faults_to_touch(&self->g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(&self->g, BASE));
 	EXPECT_EQ(255, read_by_guest(&self->g, BASE + HUGE - PAGE + 1));
 	EXPECT_EQ(0x77, read_by_guest(&self->g, BASE + 2 * HUGE));
 	ASSERT_TRUE(writes(&self->g, BASE + 3 * HUGE + 5 * PAGE + 7));
@@ -213,7 +217,7 @@ TEST_F(memory, slots_that_do_not_fit)
 				  PAGE, PROT_RWX));
 	/* 511 pages by themselves, and what the last one brings. */
 	EXPECT_EQ(NPAGES, faults_to_touch(g, BASE + PAGE));
-	EXPECT_EQ(variant->flags ? 0 : NPAGES - 1,
+	EXPECT_EQ(self->huge ? 0 : NPAGES - 1,
 		  faults_to_touch(g, BASE + HUGE));
 }
 
@@ -223,10 +227,10 @@ TEST_F(memory, split_by_protect)
 
 	self->mapped[4 * PAGE] = 0x44;
 	self->mapped[HUGE - 1] = 0x55;
-	EXPECT_EQ(variant->faults, faults_to_touch(g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(g, BASE));
 	ASSERT_EQ(0, protect(g, 3, 1, PROT_R));
 	/* All of a 2 MiB entry goes, of small ones one. */
-	EXPECT_EQ(variant->flags ? NPAGES : 1, faults_to_touch(g, BASE));
+	EXPECT_EQ(self->huge ? NPAGES : 1, faults_to_touch(g, BASE));
 	EXPECT_EQ(0x44, read_by_guest(g, BASE + 4 * PAGE));
 	EXPECT_EQ(0x55, read_by_guest(g, BASE + HUGE - 1));
 	EXPECT_TRUE(refused(g, BASE + 3 * PAGE, WISP_PROT_WRITE,
@@ -237,7 +241,7 @@ TEST_F(memory, split_by_protect)
 	EXPECT_EQ(1UL, faults_to_touch(g, BASE));
 	EXPECT_TRUE(writes(g, BASE + 3 * PAGE));
 	/* The next 2 MiB never were concerned. */
-	EXPECT_EQ(variant->faults, faults_to_touch(g, BASE + HUGE));
+	EXPECT_EQ(self->faults, faults_to_touch(g, BASE + HUGE));
 }
 
 TEST_F(memory, split_by_discard)
@@ -245,9 +249,9 @@ TEST_F(memory, split_by_discard)
 	struct guest *g = &self->g;
 
 	memset(self->mapped, 0x33, HUGE);
-	EXPECT_EQ(variant->faults, faults_to_touch(g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(g, BASE));
 	ASSERT_EQ(0, discard(self->fd, 5, 1));
-	EXPECT_EQ(variant->flags ? NPAGES : 1, faults_to_touch(g, BASE));
+	EXPECT_EQ(self->huge ? NPAGES : 1, faults_to_touch(g, BASE));
 	EXPECT_EQ(0x33, read_by_guest(g, BASE + 5 * PAGE - 1));
 	EXPECT_EQ(0, read_by_guest(g, BASE + 5 * PAGE));
 	EXPECT_EQ(0, read_by_guest(g, BASE + 6 * PAGE - 1));
@@ -265,8 +269,8 @@ TEST_F(memory, discard)
 	const __u64 first = NPAGES - 2;
 
 	memset(self->mapped, 0x66, 2 * HUGE);
-	EXPECT_EQ(variant->faults, faults_to_touch(g, BASE));
-	EXPECT_EQ(variant->faults, faults_to_touch(g, BASE + HUGE));
+	EXPECT_EQ(self->faults, faults_to_touch(g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(g, BASE + HUGE));
 	ASSERT_EQ(0, discard(self->fd, first, 4));
 	for (__u64 i = first - 1; i < first + 5; i++) {
 		int want = i >= first && i < first + 4 ? 0 : 0x66;
@@ -284,9 +288,9 @@ TEST_F(memory, discard)
 TEST_F(memory, discard_all)
 {
 	memset(self->mapped, 0x66, SIZE);
-	EXPECT_EQ(variant->faults, faults_to_touch(&self->g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(&self->g, BASE));
 	ASSERT_EQ(0, discard(self->fd, 0, SIZE / PAGE));
-	EXPECT_EQ(variant->faults, faults_to_touch(&self->g, BASE + HUGE));
+	EXPECT_EQ(self->faults, faults_to_touch(&self->g, BASE + HUGE));
 	for (__u64 i = 0; i < SIZE; i += PAGE)
 		ASSERT_EQ(0, self->mapped[i]);
 }
@@ -348,7 +352,7 @@ TEST_F(memory, protect_many_ranges)
 	struct guest *g = &self->g;
 	struct wisp_protect_range all = range_of(0, SIZE / PAGE, PROT_RWX);
 
-	EXPECT_EQ(variant->faults, faults_to_touch(g, BASE));
+	EXPECT_EQ(self->faults, faults_to_touch(g, BASE));
 	for (__u64 i = 0; i < ARRAY_SIZE(ranges); i++)
 		ranges[i] = range_of(2 * i + 1, 1, PROT_R);
 	ASSERT_EQ(0, protect_many(g->vm, ranges, ARRAY_SIZE(ranges)));
@@ -475,10 +479,13 @@ TEST_F(memory, read_only_slot)
 
 /* ---- counters ------------------------------------------------------------------------------ */
 
-SNIPPET(counted, 64,
-	"cpuid; cpuid; out %al, $0x10; in $0x11, %al\n"
-	"mov %al, (%rdi); mov %al, 0x1000(%rdi); vmmcall\n"
-	"sti; nop; cpuid; mov " STR(GUEST_NOWHERE) ", %al; hlt");
+#define COUNTED(hypercall)                                         \
+	"cpuid; cpuid; out %al, $0x10; in $0x11, %al\n"            \
+	"mov %al, (%rdi); mov %al, 0x1000(%rdi); " hypercall "\n"  \
+	"sti; nop; cpuid; mov " STR(GUEST_NOWHERE) ", %al; hlt"
+
+SNIPPET(counted_svm, 64, COUNTED("vmmcall"));
+SNIPPET(counted_vmx, 64, COUNTED("vmcall"));
 
 /* All that a run did, and nothing else. */
 TEST_F(memory, stats)
@@ -492,7 +499,10 @@ TEST_F(memory, stats)
 	/* IDT, GDT, stack, stubs twice, their record. */
 	const __u64 interrupt_faults = 6;
 
-	GUEST_LOAD(g, LONG64, counted);
+	if (g->query.backend == WISP_BACKEND_SVM)
+		GUEST_LOAD(g, LONG64, counted_svm);
+	else
+		GUEST_LOAD(g, LONG64, counted_vmx);
 	guest_trap(g)->action = GUEST_TRAP_RETURN;
 	self->page->state.general.rdi = GUEST_DATA;
 	ASSERT_EQ(WISP_EXIT_PORT, guest_run(g));

@@ -34,6 +34,7 @@ static const struct bit_name features[] = {
 
 static const struct bit_name quirks[] = {
 	{ WISP_QUIRK_NO_NRIP, "no-nrip" },
+	{ WISP_QUIRK_NO_HUGE, "no-huge" },
 	{ WISP_QUIRK_RANDOM, "random" },
 	{ 0 }
 };
