@@ -30,30 +30,34 @@ MODULE_PARM_DESC(vmx_without,
 
 static const struct {
 	const char *name;
+	u32 field;
 	u32 msr;
 	u32 *chosen;
 	u32 required;
 	u32 optional;
 } controls[] = {
-	{ "pin-based", MSR_IA32_VMX_TRUE_PINBASED_CTLS, &vmx_caps.pin,
+	{ "pin-based", PIN_BASED_VM_EXEC_CONTROL,
+	  MSR_IA32_VMX_TRUE_PINBASED_CTLS, &vmx_caps.pin,
 	  PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING |
 	  PIN_BASED_VIRTUAL_NMIS,
 	  PIN_BASED_VMX_PREEMPTION_TIMER },
-	{ "primary", MSR_IA32_VMX_TRUE_PROCBASED_CTLS, &vmx_caps.primary,
+	{ "primary", CPU_BASED_VM_EXEC_CONTROL,
+	  MSR_IA32_VMX_TRUE_PROCBASED_CTLS, &vmx_caps.primary,
 	  CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_HLT_EXITING |
 	  CPU_BASED_MWAIT_EXITING | CPU_BASED_RDPMC_EXITING |
 	  CPU_BASED_TPR_SHADOW | CPU_BASED_UNCOND_IO_EXITING |
 	  CPU_BASED_MOV_DR_EXITING | CPU_BASED_USE_MSR_BITMAPS |
 	  CPU_BASED_MONITOR_EXITING | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS, 0 },
-	{ "secondary", MSR_IA32_VMX_PROCBASED_CTLS2, &vmx_caps.secondary,
+	{ "secondary", SECONDARY_VM_EXEC_CONTROL,
+	  MSR_IA32_VMX_PROCBASED_CTLS2, &vmx_caps.secondary,
 	  SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
 	  SECONDARY_EXEC_WBINVD_EXITING,
 	  SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_ENABLE_RDTSCP |
 	  SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_ENCLS_EXITING },
-	{ "exit", MSR_IA32_VMX_TRUE_EXIT_CTLS, &vmx_caps.exit,
+	{ "exit", VM_EXIT_CONTROLS, MSR_IA32_VMX_TRUE_EXIT_CTLS, &vmx_caps.exit,
 	  VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE |
 	  VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER, 0 },
-	{ "entry", MSR_IA32_VMX_TRUE_ENTRY_CTLS, &vmx_caps.entry,
+	{ "entry", VM_ENTRY_CONTROLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS, &vmx_caps.entry,
 	  VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_EFER, 0 },
 };
 
@@ -75,6 +79,25 @@ static bool choose_controls(void)
 			(controls[i].required | controls[i].optional | must) & may;
 	}
 	return true;
+}
+
+/* SDM Vol. 3, "VM Instruction Error Numbers" */
+void vmx_caps_report(u32 error)
+{
+	u32 must, may, value, wrong;
+	unsigned int i;
+
+	pr_err_ratelimited("VM entry failed: VM-instruction error %u%s\n", error,
+			   error == 7 ? ", control fields" :
+			   error == 8 ? ", host-state fields" : "");
+	for (i = 0; i < ARRAY_SIZE(controls) && error == 7; i++) {
+		rdmsr(controls[i].msr, must, may);
+		value = vmx_read(controls[i].field);
+		wrong = (value & ~may) | (must & ~value);
+		if (wrong)
+			pr_err_ratelimited("%s controls %#x: wrong are %#x\n",
+					   controls[i].name, value, wrong);
+	}
 }
 
 /*

@@ -49,6 +49,14 @@ static bool l1d_flush = true;
 module_param(l1d_flush, bool, 0444);
 MODULE_PARM_DESC(l1d_flush, "flush the L1D cache before a guest runs, where L1TF needs it");
 
+#ifdef WISP_DEBUG
+static unsigned int vmx_spoil;
+module_param(vmx_spoil, uint, 0644);
+MODULE_PARM_DESC(vmx_spoil, "add these secondary controls (test)");
+#else
+#define vmx_spoil	0
+#endif
+
 /* ---- state --------------------------------------------------------------- */
 
 /* Of cs to ldtr in struct wisp_segments, in the VMCS: fields are 2 apart. */
@@ -269,7 +277,8 @@ static void write_constants(struct vmx_vcpu *vmx)
 	for (i = 0; i < ARRAY_SIZE(zero_fields); i++)
 		vmx_write(zero_fields[i], 0);
 	vmx_write(PIN_BASED_VM_EXEC_CONTROL, vmx_caps.pin);
-	vmx_write(SECONDARY_VM_EXEC_CONTROL, vmx_caps.secondary | no_random);
+	vmx_write(SECONDARY_VM_EXEC_CONTROL,
+		  vmx_caps.secondary | no_random | vmx_spoil);
 	vmx_write(VM_EXIT_CONTROLS, vmx_caps.exit);
 	vmx_write(EPT_POINTER, eptp(vmx));
 	if (vmx_caps.secondary & SECONDARY_EXEC_ENABLE_VPID)

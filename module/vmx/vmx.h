@@ -113,6 +113,8 @@ extern const char vmx_exited[];
 
 /* caps.c. Returns 0 or -EOPNOTSUPP, and says why in the log. */
 int vmx_caps_init(void);
+/* VMLAUNCH failed with this VM-instruction error: the log says of what. */
+void vmx_caps_report(u32 error);
 
 /* cpu.c: the CPU, and what of the host an entry overwrites. Interrupts off. */
 int vmx_cpu_enable(void);

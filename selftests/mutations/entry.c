@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Entries that the hardware refuses: who looks for the reason finds the member of
+ * the state, or the control, by its name. The driver checks all that it is given,
+ * so a debug build is told not to (parameter "unchecked"), or to spoil a control
+ * of the VMCS ("vmx_spoil").
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/klog.h>
+
+#include "kselftest_harness.h"
+#include "../guest/guest.h"
+#include "parameter.h"
+
+/* A secondary control that no CPU has; VM-instruction error 7. */
+#define NO_CONTROL	0x80000000U
+#define CONTROLS	7
+
+#define NOT_CANONICAL	0x8000000000000000ULL
+
+SNIPPET(halt, 64, "hlt");
+
+FIXTURE(entry) {
+	struct guest g;
+};
+
+FIXTURE_SETUP(entry)
+{
+	ASSERT_EQ(0, guest_create(&self->g));
+	GUEST_LOAD(&self->g, LONG64, halt);
+}
+
+FIXTURE_TEARDOWN(entry)
+{
+	EXPECT_EQ(0, parameter_set("unchecked", 0));
+	guest_destroy(&self->g);
+}
+
+/* By a member that the checks of both, driver and hardware, look at. */
+static const struct {
+	__u32 backend;
+	__u32 field;
+	size_t offset;
+	__u64 value;
+} refused[] = {
+#define ROW(vendor, member, value)					\
+	{ WISP_BACKEND_##vendor, WISP_FIELD(state.member),		\
+	  offsetof(struct wisp_state, member), value }
+	ROW(VMX, general.rflags, 0),
+	ROW(VMX, segments.gdt.base, NOT_CANONICAL),
+	ROW(VMX, segments.idt.base, NOT_CANONICAL),
+	ROW(VMX, msrs.sysenter_esp, NOT_CANONICAL),
+	/* PG and not PE; NW and not CD */
+	ROW(VMX, control.cr0, 0x80000020),
+	ROW(SVM, control.cr0, 0xa0000031),
+	ROW(SVM, control.efer, 1ULL << 40),
+#undef ROW
+};
+
+TEST_F(entry, names_the_member)
+{
+	struct guest *g = &self->g;
+	struct wisp_state good = g->page->state;
+
+	ASSERT_EQ(0, parameter_set("unchecked", 1));
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		if (refused[i].backend != g->query.backend)
+			continue;
+		g->page->state = good;
+		memcpy((char *)&g->page->state + refused[i].offset,
+		       &refused[i].value, sizeof(refused[i].value));
+		g->page->dirty = STATE_ALL;
+		EXPECT_EQ(WISP_EXIT_ENTRY_FAILED, guest_run(g))
+			TH_LOG("row %zu", i);
+		/* What TCG leaves in the VMCB is the host's. */
+		if (!guest_on_tcg())
+			EXPECT_EQ(refused[i].field, g->page->field);
+	}
+	/* It goes on with one that is right. */
+	g->page->state = good;
+	g->page->dirty = STATE_ALL;
+	EXPECT_EQ(WISP_EXIT_HLT, guest_run(g));
+}
+
+static bool log_has(const char *text)
+{
+	static char log[1 << 20];
+	int size = klogctl(3, log, sizeof(log) - 1);	/* SYSLOG_ACTION_READ_ALL */
+
+	log[size < 0 ? 0 : size] = 0;
+	return strstr(log, text);
+}
+
+TEST_F(entry, names_the_control)
+{
+	struct guest *g = &self->g;
+
+	if (g->query.backend != WISP_BACKEND_VMX)
+		SKIP(return, "a VMCS has controls");
+	ASSERT_EQ(0, parameter_set("vmx_spoil", NO_CONTROL));
+	EXPECT_EQ(WISP_EXIT_ENTRY_FAILED, guest_run(g));
+	EXPECT_EQ(CONTROLS, (int)g->page->exit.hw.info2);
+	ASSERT_EQ(0, parameter_set("vmx_spoil", 0));
+	EXPECT_TRUE(log_has("VM-instruction error 7, control fields"));
+	EXPECT_TRUE(log_has("wrong are 0x80000000"));
+}
+
+TEST_HARNESS_MAIN
