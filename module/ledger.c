@@ -11,9 +11,9 @@
 #include "vm.h"
 
 struct wisp_ledger {
-	/* Whose translations the tag may hold, up to which generation. */
+	/* Whose translations the tag may hold, and what is not among them. */
 	u64 vcpu_id;
-	u64 generation;
+	u64 narrowed;
 
 	/* What the entry that goes on must be able to show. */
 	u64 expected;
@@ -24,8 +24,50 @@ struct wisp_ledger {
 static DEFINE_PER_CPU(struct wisp_ledger, ledger);
 
 static unsigned int drop_flush;
-module_param(drop_flush, uint, 0444);
+module_param(drop_flush, uint, 0644);
 MODULE_PARM_DESC(drop_flush, "leave out flushes for this reason (test)");
+
+static unsigned int drop_revoke;
+module_param(drop_revoke, uint, 0644);
+MODULE_PARM_DESC(drop_revoke, "leave out revocations for this reason (test)");
+
+static unsigned int objections;
+module_param(objections, uint, 0644);
+MODULE_PARM_DESC(objections,
+		 "what was missed: 1 another vCPU's flush, 2 a revocation, 4 a flush of old registers");
+
+/* A warning, but where somebody asked for it. */
+#define OBJECT_IF(wrong, number, ...)                                  \
+do {                                                                   \
+	bool wrong_ = (wrong);                                         \
+								       \
+	if (drop_flush || drop_revoke)                                 \
+		objections |= wrong_ ? (number) : 0;                   \
+	else                                                           \
+		WARN_ONCE(wrong_, __VA_ARGS__);                        \
+} while (0)
+
+void wisp_ledger_narrow(struct wisp_slat *slat)
+{
+	atomic64_inc(&slat->narrowed);
+}
+
+/*
+ * What is narrowed by somebody else meanwhile is not revoked yet; and who sees
+ * what is must see the generation, too.
+ */
+void wisp_ledger_revoke(struct wisp_slat *slat, enum wisp_revoke_reason reason)
+{
+	s64 narrowed = atomic64_read(&slat->narrowed);
+	s64 old = atomic64_read(&slat->revoked);
+
+	if (reason != drop_revoke)
+		atomic64_inc(&slat->generation);
+	smp_mb__after_atomic();
+	while (old < narrowed &&
+	       !atomic64_try_cmpxchg(&slat->revoked, &old, narrowed))
+		;
+}
 
 void wisp_ledger_enable(void)
 {
@@ -35,7 +77,9 @@ void wisp_ledger_enable(void)
 void wisp_ledger_expect(struct wisp_vcpu *vcpu)
 {
 	this_cpu_write(ledger.expected,
-		       atomic64_read(&vcpu->vm->slat.generation));
+		       atomic64_read(&vcpu->vm->slat.revoked));
+	/* The entry reads the generation next. */
+	smp_rmb();
 	this_cpu_write(ledger.stale, vcpu->tlb_stale);
 }
 
@@ -44,7 +88,8 @@ bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason)
 	if (reason == drop_flush)
 		return false;
 	this_cpu_write(ledger.vcpu_id, vcpu->id);
-	this_cpu_write(ledger.generation, vcpu->slat_generation);
+	this_cpu_write(ledger.narrowed,
+		       atomic64_read(&vcpu->vm->slat.narrowed));
 	this_cpu_write(ledger.stale, false);
 	return true;
 }
@@ -53,13 +98,13 @@ void wisp_ledger_enter(struct wisp_vcpu *vcpu)
 {
 	struct wisp_ledger *here = this_cpu_ptr(&ledger);
 
-	WARN_ONCE(here->vcpu_id != vcpu->id,
+	OBJECT_IF(here->vcpu_id != vcpu->id, 1,
 		  "wisp: vCPU %llu entered on translations of vCPU %llu\n",
 		  vcpu->id, here->vcpu_id);
-	WARN_ONCE(here->generation < here->expected,
-		  "wisp: entered on translations of generation %llu, now %llu\n",
-		  here->generation, here->expected);
-	WARN_ONCE(here->stale,
+	OBJECT_IF(here->narrowed < here->expected, 2,
+		  "wisp: vCPU %llu entered on translations that were revoked\n",
+		  vcpu->id);
+	OBJECT_IF(here->stale, 4,
 		  "wisp: vCPU %llu entered on translations of older registers\n",
 		  vcpu->id);
 }

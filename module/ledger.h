@@ -3,15 +3,19 @@
  * The translation ledger of debug builds (make DEBUG=1): who flushed what.
  *
  * Emulators flush at every world switch, so a flush that is missing cannot be
- * seen in what a guest does. The ledger sees it: for each CPU and tag (ASID or
- * VPID) it knows whose translations of which generation may be there, and each
- * entry is held against it. The parameter drop_flush leaves one flush out, to
- * show that the ledger notices.
+ * seen in what a guest does. The ledger sees it: it counts what a tree has lost,
+ * apart from the tree's generation; for each CPU and tag (ASID or VPID) it knows
+ * whose translations may be there and how much had been lost when they were
+ * flushed; and each entry is held against what it may see no more. The parameters
+ * drop_flush and drop_revoke leave out one reason to flush or to revoke, to show
+ * that the ledger notices: what it objects to is then noted in "objections".
  */
 #ifndef WISP_LEDGER_H
 #define WISP_LEDGER_H
 
 #include <linux/types.h>
+
+#include "slat.h"
 
 struct wisp_vcpu;
 
@@ -24,12 +28,35 @@ enum wisp_flush_reason {
 	WISP_FLUSH_STATE = 4,		/* control registers were set from outside */
 };
 
+/* Why the generation is bumped; the number is drop_revoke's. */
+enum wisp_revoke_reason {
+	WISP_REVOKE_MEMORY = 1,		/* the memory object took pages back */
+	WISP_REVOKE_SLOT = 2,		/* a slot was removed */
+	WISP_REVOKE_FREE = 3,		/* the tables that led to it are freed */
+	WISP_REVOKE_PROTECT = 4,	/* a protection was set */
+	WISP_REVOKE_TABLE = 5,		/* a shared table was copied */
+	WISP_REVOKE_SNAPSHOT = 6,	/* what was writable is frozen */
+	WISP_REVOKE_RESET = 7,		/* so it is again, or counts as clean */
+};
+
 #ifdef WISP_DEBUG
+void wisp_ledger_narrow(struct wisp_slat *slat);
+void wisp_ledger_revoke(struct wisp_slat *slat, enum wisp_revoke_reason reason);
 void wisp_ledger_enable(void);
 void wisp_ledger_expect(struct wisp_vcpu *vcpu);
 bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason);
 void wisp_ledger_enter(struct wisp_vcpu *vcpu);
 #else
+/* Something that the tree led to, or that counted as dirty, is so no more. */
+static inline void wisp_ledger_narrow(struct wisp_slat *slat) { }
+
+/* Nor may an entry from now on see it: bumps the generation. */
+static inline void wisp_ledger_revoke(struct wisp_slat *slat,
+				      enum wisp_revoke_reason reason)
+{
+	atomic64_inc(&slat->generation);
+}
+
 /* This CPU's hardware was turned on: its translations are anybody's. */
 static inline void wisp_ledger_enable(void) { }
 /* An entry begins; what was revoked until now must be flushed. */

@@ -29,6 +29,8 @@
 
 #include <uapi/linux/wisp.h>
 
+#include "ledger.h"
+
 #define ENTRY_BITS	9
 #define ENTRIES		(1U << ENTRY_BITS)
 #define PFN_MASK	GENMASK_ULL(51, PAGE_SHIFT)
@@ -248,6 +250,7 @@ static u64 *own_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 	/* The hardware must find the copy whole. */
 	smp_wmb();
 	WRITE_ONCE(*entry, table_entry(slat, table));
+	wisp_ledger_narrow(slat);
 	slat->revoke(slat);
 	return table;
 }
@@ -306,6 +309,7 @@ void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen)
 	put_lower(slat, page);
 	put_table(slat, origin_of(page));
 	borrow(slat, slat->root, frozen->root);
+	wisp_ledger_narrow(slat);
 }
 
 /**
@@ -325,6 +329,7 @@ int wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat)
 	copy_page(frozen->root, slat->root);
 	set_page_private(virt_to_page(frozen->root), private);
 	borrow(slat, slat->root, frozen->root);
+	wisp_ledger_narrow(slat);
 	return 0;
 }
 
@@ -415,8 +420,10 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 		if (lower)
 			found |= unmap_level(slat, lower, level - 1, gpa, end,
 					     freed);
-		if (old & slat->format->present && (!lower || (freed && whole)))
+		if (old & slat->format->present && (!lower || (freed && whole))) {
 			WRITE_ONCE(*entry, 0);
+			wisp_ledger_narrow(slat);
+		}
 		if (old & slat->format->present && !lower)
 			found = true;
 		if (lower && freed && whole)

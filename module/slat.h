@@ -55,9 +55,15 @@ struct wisp_slat {
 
 	/*
 	 * Bumped by each revocation. Read at each entry, after the vCPU has
-	 * published that it is running; see wisp_vm_revoke().
+	 * published that it is running; see revoke() in vm.c.
 	 */
 	atomic64_t generation;
+
+#ifdef WISP_DEBUG
+	/* The ledger's: how much was taken away, and of that revoked. */
+	atomic64_t narrowed;
+	atomic64_t revoked;
+#endif
 };
 
 void wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format,

@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 
 #include "backend.h"
+#include "ledger.h"
 #include "memory.h"
 #include "policy.h"
 #include "vm.h"
@@ -264,7 +265,7 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags)
 		vm->changed = true;
 		if (!IS_ERR(frozen))
 			change_base(vm, frozen);
-		atomic64_inc(&vm->slat.generation);
+		wisp_ledger_revoke(&vm->slat, WISP_REVOKE_SNAPSHOT);
 	}
 	resume_vcpus(vm);
 	return frozen;
@@ -297,6 +298,7 @@ static bool reset_pages(struct wisp_vm *vm)
 		if (!wisp_memory_reset(vm->slots[i]->memory,
 				       &wisp_backend->format))
 			return false;
+	wisp_ledger_narrow(&vm->slat);
 	return true;
 }
 
@@ -361,7 +363,7 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags)
 		    !reset_pages(vm))
 			ret = rebuild(vm, frozen);
 		/* One flush for all of it, at each vCPU's next entry. */
-		atomic64_inc(&vm->slat.generation);
+		wisp_ledger_revoke(&vm->slat, WISP_REVOKE_RESET);
 	}
 	if (!ret) {
 		reset_vcpus(vm);

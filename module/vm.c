@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "creator.h"
 #include "hw.h"
+#include "ledger.h"
 #include "memory.h"
 #include "policy.h"
 
@@ -33,13 +34,13 @@ static void ack(void *unused)
  * When this returns, no vCPU runs on translations from before. A runner
  * publishes its CPU, then reads the generation; here it is the other way round.
  */
-static void revoke(struct wisp_vm *vm)
+static void revoke(struct wisp_vm *vm, enum wisp_revoke_reason reason)
 {
 	struct wisp_vcpu *vcpu;
 	u32 index;
 	int cpu;
 
-	atomic64_inc(&vm->slat.generation);
+	wisp_ledger_revoke(&vm->slat, reason);
 	/* Pairs with the barrier in run_window(). */
 	smp_mb__after_atomic();
 	wisp_vm_for_each_vcpu(vm, index, vcpu) {
@@ -54,7 +55,7 @@ static atomic64_t last_lineage = ATOMIC64_INIT(0);
 /* With the VM's slots_sem or a memory object's lock. */
 static void revoke_slat(struct wisp_slat *slat)
 {
-	revoke(container_of(slat, struct wisp_vm, slat));
+	revoke(container_of(slat, struct wisp_vm, slat), WISP_REVOKE_TABLE);
 }
 
 /**
@@ -224,7 +225,7 @@ static void revoke_slot(struct wisp_memory_user *user, u64 offset, u64 size)
 		return;
 	wisp_slat_unmap(&slot->vm->slat, slot->gpa + first - slot->offset,
 			end - first, NULL);
-	revoke(slot->vm);
+	revoke(slot->vm, WISP_REVOKE_MEMORY);
 }
 
 /* @slot is known to its memory object from now on. Returns 0 or -EBUSY. */
@@ -250,11 +251,11 @@ void wisp_slot_detach(struct wisp_slot *slot)
 	 * back. The tables go when it does not: both unmap.
 	 */
 	if (wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL))
-		revoke(vm);
+		revoke(vm, WISP_REVOKE_SLOT);
 	wisp_memory_detach(slot->memory, &slot->user);
 	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
 	if (!list_empty(&freed))
-		revoke(vm);
+		revoke(vm, WISP_REVOKE_FREE);
 	wisp_slat_free(&vm->slat, &freed);
 	wisp_slot_free(slot);
 }
@@ -336,7 +337,7 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 		cond_resched();
 	}
 	/* Even if nothing was mapped: whoever unmapped it may still be at it. */
-	revoke(vm);
+	revoke(vm, WISP_REVOKE_PROTECT);
 	return ret;
 }
 
