@@ -137,7 +137,6 @@ static void write_host_cpu(struct vmx_vcpu *vmx)
 		{ HOST_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_CS },
 		{ HOST_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_ESP },
 		{ HOST_IA32_SYSENTER_EIP, MSR_IA32_SYSENTER_EIP },
-		{ HOST_IA32_EFER, MSR_EFER },
 	};
 	struct desc_ptr idt;
 	unsigned int i;
@@ -164,6 +163,7 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 {
 	struct vmx_host *host = &vmx->host;
 	unsigned int i;
+	u64 efer;
 
 	native_store_gdt(&host->gdt);
 	store_ldt(host->ldt);
@@ -179,6 +179,9 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	vmx_write(HOST_CR3, __read_cr3());
 	vmx_write(HOST_CR4, __read_cr4());
 	vmx_write(HOST_FS_BASE, host->fs_base);
+	/* Until KVM's runner is in user mode again, it may be KVM's guest's. */
+	rdmsrq(MSR_EFER, efer);
+	vmx_write(HOST_IA32_EFER, efer);
 	for (i = 0; i < VMX_MSRS; i++)
 		rdmsrq(msr_index[i], host->msrs[i]);
 	vmx_write_msrs(&vmx->regs.msrs.star, host->msrs);
