@@ -126,6 +126,26 @@ class Kernel(collections.namedtuple("Kernel", "version image tree")):
     def vmlinux(self):
         return vmlinux(self.image)
 
+    def stock_module(self, name):
+        """One of its own: its path, or None."""
+        folder = os.path.dirname(self.tree) + "/kernel"
+        found = glob.glob(f"{folder}/**/{name}.ko*", recursive=True)
+        return found[0] if found else None
+
+    def with_needed(self, *names):
+        """Its own modules of these names, behind those that they need: paths."""
+        paths = []
+        for name in names:
+            path = self.stock_module(name)
+            if not path:
+                raise LabError(f"{self.version} has no module {name}")
+            needed = subprocess.run(["modinfo", "-F", "depends", path], text=True,
+                                    capture_output=True, check=True).stdout
+            paths += self.with_needed(*needed.strip().split(",")) \
+                if needed.strip() else []
+            paths.append(path)
+        return list(dict.fromkeys(paths))
+
     def planted(self):
         return f"{BUILD}/planted-{self.version}/planted.ko"
 
@@ -185,6 +205,12 @@ def trace_files():
     return [(path, "/bin/trace-cmd")]
 
 
+def unpacked(path):
+    """What is in a file that may be packed by xz."""
+    with lzma.open(path) if path.endswith(".xz") else open(path, "rb") as f:
+        return f.read()
+
+
 # ---- initramfs --------------------------------------------------------------
 
 class Cpio:
@@ -214,7 +240,10 @@ class Cpio:
             self._add(name, stat.S_IFDIR | 0o755)
 
     def text(self, name, content, mode=0o644):
-        self._add(name, stat.S_IFREG | mode, content.encode())
+        self.binary(name, content.encode(), mode)
+
+    def binary(self, name, content, mode=0o644):
+        self._add(name, stat.S_IFREG | mode, content)
 
     def link(self, name, target):
         self._add(name, stat.S_IFLNK | 0o777, target.encode())
@@ -322,12 +351,13 @@ class Boot:
     cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
+    kvm: with the modules of the kernel's KVM in /kvm, and msr.ko loaded
     """
 
     def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,
                  timeout=120, icount=False, cpu="", kernel=None, append="",
                  files=(), module=None, debug=False, insmod_args="",
-                 interactive=False):
+                 interactive=False, kvm=False):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
@@ -341,12 +371,12 @@ class Boot:
         os.makedirs(BUILD + "/lab", exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix=(name or "boot") + ".",
                                     dir=BUILD + "/lab")
-        self._make_initramfs(module, insmod_args, files)
+        self._make_initramfs(module, insmod_args, files, kvm)
 
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def _make_initramfs(self, module, insmod_args, files):
+    def _make_initramfs(self, module, insmod_args, files, kvm):
         cpio = Cpio()
         cpio.node("/dev/console", 5, 1)
         cpio.file(busybox(), "/bin/busybox")
@@ -354,6 +384,8 @@ class Boot:
         # Before what else there may be of the same name.
         for host, name in files:
             (cpio.tree if os.path.isdir(host) else cpio.file)(host, name)
+        if kvm:
+            self._add_kvm(cpio)
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
@@ -378,6 +410,18 @@ class Boot:
         guest_initramfs(self.path("guest.cpio"))
         cpio.file(self.path("guest.cpio"), "/guest.cpio")
         cpio.write(self.path("initramfs.cpio"))
+
+    def _add_kvm(self, cpio):
+        """KVM's modules in /kvm, and in which order they are to be loaded."""
+        vendor = "kvm-intel" if self.lab == "vmx" else "kvm-amd"
+        names = []
+        for path in self.kernel.with_needed(vendor):
+            name = os.path.basename(path).partition(".")[0]
+            cpio.binary(f"/kvm/{name}.ko", unpacked(path))
+            names.append(name)
+        cpio.text("/kvm/modules", "".join(n + "\n" for n in names))
+        if msr := self.kernel.stock_module("msr"):
+            cpio.binary("/msr.ko", unpacked(msr))
 
     def start(self, *more, fds=()):
         """more: for the emulator's command line; fds: what it inherits"""
