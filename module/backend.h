@@ -50,7 +50,7 @@ enum wisp_internal_exit {
 	WISP_EXIT_RDTSCP,
 	/* Done by the backend: enter again. */
 	WISP_EXIT_AGAIN,
-	/* The hardware was switched off under us. */
+	/* Not entered: the hardware was switched off under us. */
 	WISP_EXIT_LOST,
 };
 
@@ -63,7 +63,6 @@ enum wisp_internal_exit {
  * @features: WISP_FEATURE_*; valid after init
  * @quirks: WISP_QUIRK_*; valid after init
  * @gpa_bits: width of guest-physical addresses; valid after init
- * @per_window: @cpu_disable is called after each window
  *
  * @init: probe the CPU and allocate what all VMs share. Process context.
  *	Returns 0, -ENODEV (no such hardware), -EOPNOTSUPP (lacks what Wisp
@@ -71,10 +70,10 @@ enum wisp_internal_exit {
  *	log.
  * @exit: undo @init.
  *
- * @cpu_enable: turn the hardware on, on this CPU. Interrupts off. Returns 0 or
- *	-EBUSY (somebody else has it).
- * @cpu_disable: turn it off again. Interrupts off; also in NMI-like contexts on
- *	the way to a crash kernel.
+ * @cpu_enable: have the hardware on, on this CPU, for a window. Interrupts off.
+ *	Returns 0; 1 where another hypervisor has it on, and may go on with a guest of
+ *	its as if none had run since; or -EBUSY where the CPU refuses.
+ * @cpu_disable: the CPU is as it was before. Interrupts off since.
  *
  * @vcpu_init: allocate and set the backend's part; the core's is zeroed and
  *	the registers that the core keeps are set. Process context. Returns 0 or
@@ -103,7 +102,6 @@ struct wisp_backend {
 	u64 features;
 	u64 quirks;
 	u32 gpa_bits;
-	bool per_window;
 
 	int (*init)(void);
 	void (*exit)(void);

@@ -8,7 +8,6 @@
 
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
-#include <linux/syscore_ops.h>
 #include <linux/version.h>
 
 #include <asm/cpufeatures.h>
@@ -55,21 +54,6 @@ int wisp_handle_host_work(void);
 	} while (0)
 #else
 #define wisp_ibpb_before_user()	do { } while (0)
-#endif
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
-#define WISP_SYSCORE(name, _suspend)					\
-	static int name##_suspend(void)					\
-	{								\
-		return _suspend(NULL);					\
-	}								\
-	static struct syscore_ops name = { .suspend = name##_suspend }
-#define register_syscore(syscore)	register_syscore_ops(syscore)
-#define unregister_syscore(syscore)	unregister_syscore_ops(syscore)
-#else
-#define WISP_SYSCORE(name, _suspend)					\
-	static const struct syscore_ops name##_ops = { .suspend = _suspend }; \
-	static struct syscore name = { .ops = &name##_ops }
 #endif
 
 #ifndef X86_FEATURE_USE_IBPB	/* where the CPU has it, it is used */

@@ -381,8 +381,14 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	xsave(vcpu->fpu.xsave);
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
 		wrpkru(host->pkru);
-	/* VMSCAPE: the VMM must not run on branches that its guest trained. */
-	wisp_ibpb_before_user();
+	/*
+	 * VMSCAPE: the VMM must not run on branches that its guest trained. Nor must
+	 * a guest of KVM's, which has no barrier where that was its last one here.
+	 */
+	if (host->shared && boot_cpu_has(X86_FEATURE_USE_IBPB))
+		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	else
+		wisp_ibpb_before_user();
 }
 
 /* It is the host's, also when it came while the guest ran. In the window. */

@@ -21,6 +21,7 @@ struct wisp_fpu {
 struct wisp_host {
 	u64 xcr0;
 	u32 pkru;
+	bool shared;	/* KVM has the hardware on, and maybe a guest here */
 	u64 tsc_aux;
 	u64 xss;
 	u64 u_cet;

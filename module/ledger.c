@@ -108,3 +108,18 @@ void wisp_ledger_enter(struct wisp_vcpu *vcpu)
 		  "wisp: vCPU %llu entered on translations of older registers\n",
 		  vcpu->id);
 }
+
+bool wisp_ledger_give(void)
+{
+	if (drop_flush == WISP_FLUSH_OTHERS)
+		return false;
+	wisp_ledger_enable();
+	return true;
+}
+
+void wisp_ledger_leave(void)
+{
+	u64 id = this_cpu_read(ledger.vcpu_id);
+
+	WARN_ONCE(id, "wisp: translations of vCPU %llu are left to others\n", id);
+}

@@ -24,8 +24,9 @@ enum wisp_flush_reason {
 	WISP_FLUSH_NOT = 0,
 	WISP_FLUSH_GENERATION = 1,	/* a mapping was revoked */
 	WISP_FLUSH_VCPU = 2,		/* the tag was another vCPU's */
-	WISP_FLUSH_ENABLE = 3,		/* the hardware was off in between */
+	WISP_FLUSH_ENABLE = 3,		/* others may have used the tag */
 	WISP_FLUSH_STATE = 4,		/* control registers were set from outside */
+	WISP_FLUSH_OTHERS = 5,		/* others may use the tag next */
 };
 
 /* Why the generation is bumped; the number is drop_revoke's. */
@@ -46,6 +47,8 @@ void wisp_ledger_enable(void);
 void wisp_ledger_expect(struct wisp_vcpu *vcpu);
 bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason);
 void wisp_ledger_enter(struct wisp_vcpu *vcpu);
+bool wisp_ledger_give(void);
+void wisp_ledger_leave(void);
 #else
 /* Something that the tree led to, or that counted as dirty, is so no more. */
 static inline void wisp_ledger_narrow(struct wisp_slat *slat) { }
@@ -57,7 +60,7 @@ static inline void wisp_ledger_revoke(struct wisp_slat *slat,
 	atomic64_inc(&slat->generation);
 }
 
-/* This CPU's hardware was turned on: its translations are anybody's. */
+/* Others may have used this CPU's tag: its translations are anybody's. */
 static inline void wisp_ledger_enable(void) { }
 /* An entry begins; what was revoked until now must be flushed. */
 static inline void wisp_ledger_expect(struct wisp_vcpu *vcpu) { }
@@ -70,6 +73,15 @@ static inline bool wisp_ledger_flush(struct wisp_vcpu *vcpu,
 
 /* The guest is entered now. */
 static inline void wisp_ledger_enter(struct wisp_vcpu *vcpu) { }
+
+/* The tag is flushed for others. Returns false where that is to be dropped. */
+static inline bool wisp_ledger_give(void)
+{
+	return true;
+}
+
+/* The window is over, and others may use the tag. */
+static inline void wisp_ledger_leave(void) { }
 #endif
 
 #endif

@@ -24,7 +24,6 @@
 #include "cpuid.h"
 #include "debug.h"
 #include "event.h"
-#include "hw.h"
 #include "ledger.h"
 #include "msr.h"
 #include "snapshot.h"
@@ -217,6 +216,8 @@ static enum next handle(struct wisp_vcpu *vcpu)
 	case WISP_EXIT_HOST:
 		vcpu->stats.host_exits++;
 		return NEXT_WINDOW;
+	case WISP_EXIT_LOST:
+		return NEXT_WINDOW;
 	case WISP_EXIT_FAULT:
 	case WISP_EXIT_PDPTES:
 		return NEXT_FAULT;
@@ -256,9 +257,6 @@ static enum next handle(struct wisp_vcpu *vcpu)
 		return handle_debug_access(vcpu);
 	case WISP_EXIT_ENTRY_FAILED:
 		return handle_entry_failed(vcpu);
-	case WISP_EXIT_LOST:
-		wisp_hw_lost();
-		return NEXT_WINDOW;
 	default:
 		return NEXT_EXIT;
 	}
@@ -331,8 +329,10 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 	kernel_fpu_begin_mask(0);
 	local_irq_disable();
 	wisp_host_quiet(vcpu);
-	ret = wisp_hw_enter();
-	if (!ret) {
+	ret = wisp_backend->cpu_enable();
+	if (ret >= 0) {
+		vcpu->host.shared = ret;
+		ret = 0;
 		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
 		/* Pairs with the barriers of who kicks or revokes. */
 		smp_mb();
@@ -349,7 +349,7 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 			wisp_backend->window_leave(vcpu);
 		wisp_host_leave(vcpu);
 		WRITE_ONCE(vcpu->running_cpu, -1);
-		wisp_hw_leave();
+		wisp_backend->cpu_disable();
 	}
 	wisp_host_unquiet(vcpu);
 	local_irq_enable();

@@ -19,7 +19,6 @@
 #include "budget.h"
 #include "compat.h"
 #include "creator.h"
-#include "hw.h"
 #include "ledger.h"
 #include "memory.h"
 #include "policy.h"
@@ -63,7 +62,7 @@ static void revoke_slat(struct wisp_slat *slat)
  * @flags: WISP_VM_*
  * @frozen: it never runs
  *
- * May sleep. Returns it, or ERR_PTR of -EBUSY, -EDQUOT or -ENOMEM.
+ * May sleep. Returns it, or ERR_PTR of -EDQUOT or -ENOMEM.
  */
 struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 {
@@ -89,13 +88,8 @@ struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VMS);
 	if (ret)
 		goto err_creator;
-	ret = frozen ? 0 : wisp_hw_get();
-	if (ret)
-		goto err_uncharge;
 	return vm;
 
-err_uncharge:
-	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VMS);
 err_creator:
 	wisp_creator_put(vm->creator);
 err_free:
@@ -146,8 +140,6 @@ static void destroy(struct wisp_vm *vm)
 		wisp_memory_detach(vm->slots[i]->memory, &vm->slots[i]->user);
 	wisp_vm_for_each_vcpu(vm, index, vcpu)
 		wisp_vcpu_destroy(vcpu);
-	if (!vm->frozen)
-		wisp_hw_put();
 	wisp_slat_exit(&vm->slat);
 	for (i = 0; i < vm->nslots; i++)
 		wisp_slot_free(vm->slots[i]);

@@ -7,7 +7,6 @@
 
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
-#include <linux/percpu.h>
 #include <linux/pgtable.h>
 
 #include <asm/cpufeature.h>
@@ -21,14 +20,13 @@
 #include "../ledger.h"
 #include "svm.h"
 
-#define WISP_ASID	1
-
 #define MSRPM_ORDER	1	/* 8 KiB */
 #define IOPM_ORDER	2	/* 12 KiB, rounded up */
 
 /* Constant after init, the same for all VMs. */
 static void *msrpm;
 static void *iopm;
+static u32 asid;
 
 /* ---- state --------------------------------------------------------------- */
 
@@ -170,27 +168,15 @@ static void open_windows(struct svm_vcpu *svm)
 
 /* ---- running ------------------------------------------------------------- */
 
-/* Of the CPU's two pages the first is VM_HSAVE_PA's, the other VMSAVE's. */
-static u64 host_hpa(void)
-{
-	return __sme_pa(wisp_hw_page() + PAGE_SIZE);
-}
-
 static void svm_window_enter(struct wisp_vcpu *vcpu)
 {
-	asm volatile("vmsave %%rax" : : "a"(host_hpa())
-		     : "memory");
+	asm volatile("vmsave %%rax" : : "a"(svm_host_hpa()) : "memory");
 }
 
-static void prepare_flush(struct svm_vcpu *svm)
+u8 svm_flush_tlb_ctl(void)
 {
-	struct vmcb_control_area *control = &svm->vmcb->control;
-
-	control->tlb_ctl = TLB_CONTROL_DO_NOTHING;
-	if (unlikely(wisp_hw_flush(&svm->vcpu)))
-		control->tlb_ctl = boot_cpu_has(X86_FEATURE_FLUSHBYASID) ?
-					   TLB_CONTROL_FLUSH_ASID :
-					   TLB_CONTROL_FLUSH_ALL_ASID;
+	return boot_cpu_has(X86_FEATURE_FLUSHBYASID) ?
+		       TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL_ASID;
 }
 
 static void open_debug(struct svm_vcpu *svm)
@@ -217,11 +203,13 @@ static void svm_run(struct wisp_vcpu *vcpu)
 					     vcpu->debug.dr7;
 	control->int_state = vcpu->events.interrupt_shadow;
 	control->tsc_offset = vcpu->tsc_offset;
-	prepare_flush(svm);
+	control->tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	if (unlikely(wisp_hw_flush(vcpu)))
+		control->tlb_ctl = svm_flush_tlb_ctl();
 	wisp_ledger_enter(vcpu);
 
 	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,
-			       host_hpa()))) {
+			       svm_host_hpa()))) {
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
@@ -263,35 +251,41 @@ static const u8 intercepts[] = {
 	INTERCEPT_MONITOR, INTERCEPT_MWAIT, INTERCEPT_XSETBV, INTERCEPT_RDPRU,
 };
 
-static int svm_vcpu_init(struct wisp_vcpu *vcpu)
+/* As far as it is the same for all VMCBs. @control is zeroed. */
+void svm_init_control(struct vmcb_control_area *control)
 {
-	struct svm_vcpu *svm = svm_of(vcpu);
-	struct vmcb_control_area *control;
 	unsigned int i;
 
-	svm->vmcb = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!svm->vmcb)
-		return -ENOMEM;
-	svm->vmcb_hpa = __sme_pa(svm->vmcb);
-
-	control = &svm->vmcb->control;
 	for (i = 0; i < ARRAY_SIZE(intercepts); i++)
 		set_intercept(control, intercepts[i], true);
-	if (vcpu->vm->flags & WISP_VM_DETERMINISTIC) {
-		set_intercept(control, INTERCEPT_RDTSC, true);
-		set_intercept(control, INTERCEPT_RDTSCP, true);
-	}
 	control->intercepts[INTERCEPT_DR] = ~0U;
 	/* A guest whose handler raises them again would keep the core. */
 	control->intercepts[INTERCEPT_EXCEPTION] =
 		BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
 	control->iopm_base_pa = __sme_pa(iopm);
 	control->msrpm_base_pa = __sme_pa(msrpm);
-	control->asid = WISP_ASID;
+	control->asid = asid;
 	control->int_ctl = V_INTR_MASKING_MASK;
 	control->misc_ctl = SVM_MISC_ENABLE_NP;
 	if (boot_cpu_has(X86_FEATURE_LBRV))
 		control->misc_ctl2 = SVM_MISC2_ENABLE_V_LBR;
+}
+
+static int svm_vcpu_init(struct wisp_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = svm_of(vcpu);
+	struct vmcb_control_area *control;
+
+	svm->vmcb = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!svm->vmcb)
+		return -ENOMEM;
+	svm->vmcb_hpa = __sme_pa(svm->vmcb);
+	control = &svm->vmcb->control;
+	svm_init_control(control);
+	if (vcpu->vm->flags & WISP_VM_DETERMINISTIC) {
+		set_intercept(control, INTERCEPT_RDTSC, true);
+		set_intercept(control, INTERCEPT_RDTSCP, true);
+	}
 	control->nested_cr3 = __sme_pa(vcpu->vm->slat.root);
 	return 0;
 }
@@ -299,31 +293,6 @@ static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 static void svm_vcpu_exit(struct wisp_vcpu *vcpu)
 {
 	free_page((unsigned long)svm_of(vcpu)->vmcb);
-}
-
-/* ---- the CPU ------------------------------------------------------------- */
-
-static int svm_cpu_enable(void)
-{
-	u64 efer;
-
-	rdmsrq(MSR_EFER, efer);
-	if (efer & EFER_SVME)
-		return -EBUSY;
-	wisp_hw_forget();
-	wrmsrq(MSR_EFER, efer | EFER_SVME);
-	wrmsrq(MSR_VM_HSAVE_PA, __sme_pa(wisp_hw_page()));
-	return 0;
-}
-
-/* GIF is set outside of svm_enter(), so nothing else is to be undone. */
-static void svm_cpu_disable(void)
-{
-	u64 efer;
-
-	wrmsrq(MSR_VM_HSAVE_PA, 0);
-	rdmsrq(MSR_EFER, efer);
-	wrmsrq(MSR_EFER, efer & ~EFER_SVME);
 }
 
 /* ---- init ---------------------------------------------------------------- */
@@ -398,6 +367,8 @@ static int svm_init(void)
 	for (i = 0; i < ARRAY_SIZE(open_msrs); i++)
 		open_msr(open_msrs[i]);
 
+	/* KVM hands them out from below. */
+	asid = cpuid_ebx(SVM_CPUID_FUNC) - 1;
 	/* The nested tables are walked in the host's own paging mode. */
 	svm_backend.format.levels = pgtable_l5_enabled() ? 5 : 4;
 	svm_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
@@ -434,5 +405,6 @@ struct wisp_backend svm_backend = {
 	.set_state = svm_set_state,
 	.inject = svm_inject,
 	.window_enter = svm_window_enter,
+	.window_leave = svm_window_leave,
 	.run = svm_run,
 };

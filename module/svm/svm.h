@@ -43,6 +43,16 @@ static inline struct svm_vcpu *svm_of(struct wisp_vcpu *vcpu)
 /* enter.S. Returns 0, or 1 where SVM is off: the guest was not entered. */
 int svm_enter(u64 vmcb_hpa, struct wisp_general *general, u64 host_hpa);
 
+/* svm.c */
+void svm_init_control(struct vmcb_control_area *control);
+u8 svm_flush_tlb_ctl(void);
+
+/* cpu.c: the CPU, and what others who use it find again. Interrupts off. */
+u64 svm_host_hpa(void);
+int svm_cpu_enable(void);
+void svm_cpu_disable(void);
+void svm_window_leave(struct wisp_vcpu *vcpu);
+
 /* decode.c: what the VMCB says after an exit, in neutral words. */
 void svm_decode(struct svm_vcpu *svm);
 

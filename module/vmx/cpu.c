@@ -57,7 +57,9 @@ int vmx_cpu_enable(void)
 	if (cpu->shared) {
 		/* Whoever it is may have turned VMX off and on again. */
 		wisp_hw_forget();
-		return VMX_OP("vmptrst", cpu->previous) ? 0 : -EBUSY;
+		if (!VMX_OP("vmptrst", cpu->previous))
+			return -EBUSY;
+		return cpu->previous != NO_VMCS;
 	}
 	write_cr4(cr4 | X86_CR4_VMXE);
 	*(u32 *)wisp_hw_page() = vmx_caps.revision;

@@ -180,7 +180,7 @@ static void fetch(struct vmx_vcpu *vmx, u32 groups)
 	if (!(groups & ~vmx->valid))
 		return;
 	local_irq_save(flags);
-	if (!vmx_cpu_enable()) {
+	if (vmx_cpu_enable() >= 0) {
 		vmx_load(vmx);
 		read_groups(vmx, groups);
 		vmx_unload(vmx);
@@ -564,7 +564,6 @@ struct wisp_backend vmx_backend = {
 	.id = WISP_BACKEND_VMX,
 	.name = "VMX",
 	.vcpu_size = sizeof(struct vmx_vcpu),
-	.per_window = true,
 	/* Write-back, whatever the guest's PAT and MTRRs say. */
 	.format = {
 		.table = VMX_EPT_RWX_MASK,

@@ -191,8 +191,6 @@ struct wisp_create_memory {
  * on sharing. What is limited is counted from creation, fork and each reset on, and
  * pages that were discarded stay counted.
  *
- * EBUSY: another hypervisor holds the hardware.
- *
  * With STOPPED_CLOCK the TSC of a vCPU stands still while that vCPU does not run;
  * those of several drift apart.
  *
@@ -848,7 +846,8 @@ struct wisp_dirty {
  *   EBUSY       the vCPU is running (WISP_RUN_RESET: one of the VM's), or the VM
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is
- *               in delivery; as EINTR: another hypervisor holds the hardware
+ *               in delivery; as EINTR: the CPU refuses to turn its
+ *               virtualization on, which no known hypervisor makes it do
  *   EINVAL      @field was refused; @complete: also where nothing is to be done;
  *               WISP_RUN_RESET: there is no snapshot yet
  *   ENOMEM      for what a fork's vCPU needs to run, or for WISP_RUN_RESET

@@ -77,8 +77,7 @@ int wisp_discard(int memory, uint64_t offset, uint64_t size);
  * wisp_create_vm() - a virtual machine without memory and vCPUs
  * @sys: system fd
  *
- * Return: the vm fd (O_CLOEXEC), or -EBUSY (another hypervisor holds the
- * hardware), -EMFILE, -ENFILE, -ENOMEM.
+ * Return: the vm fd (O_CLOEXEC), or -EDQUOT, -EMFILE, -ENFILE, -ENOMEM.
  */
 int wisp_create_vm(int sys);
 
@@ -249,8 +248,8 @@ int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
  * @vcpu: index
  *
  * Return: 0 with the exit in the shared page, or -EINTR (a signal is pending),
- * -EBUSY (it runs already; another hypervisor holds the hardware; or an earlier
- * interrupt still waits), -EINVAL (page->field says what), -ENOENT,
+ * -EBUSY (it runs already; or an earlier interrupt still waits; or the CPU
+ * refuses to turn its virtualization on), -EINVAL (page->field says what), -ENOENT,
  * -EOPNOTSUPP.
  */
 int wisp_run(int vm, uint32_t vcpu);

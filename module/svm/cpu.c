@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The CPU: SVM on and off, and what others who use it find again.
+ *
+ * SVM is on in windows only. Where KVM has it on already it stays on, and KVM
+ * finds all that it keeps in the CPU between two runs of its guests: see
+ * Documentation/beside-kvm.rst.
+ */
+#include <linux/bug.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/pgtable.h>
+
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/msr.h>
+#include <asm/processor-flags.h>
+
+#include "../compat.h"
+#include "../hw.h"
+#include "../ledger.h"
+#include "svm.h"
+
+/* Touched by its own CPU, in a window. */
+struct svm_cpu {
+	u64 efer;		/* the host's */
+	u64 tsc_ratio;		/* KVM's, where it is shared */
+	bool shared;		/* SVM is on, and not ours */
+};
+
+static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
+
+/*
+ * Of the CPU's two pages the first is VM_HSAVE_PA's. The other is VMSAVE's and,
+ * in what that leaves alone, the VMCB of svm_flush_tag().
+ */
+u64 svm_host_hpa(void)
+{
+	return __sme_pa(wisp_hw_page() + PAGE_SIZE);
+}
+
+/*
+ * VM_HSAVE_PA keeps our page's address when the window closes: nobody reads it
+ * without SVME, and whoever sets SVME sets it, too. So where it is still there,
+ * nobody else has run guests on this CPU since.
+ */
+int svm_cpu_enable(void)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	u64 own = __sme_pa(wisp_hw_page()), found;
+
+	rdmsrq(MSR_EFER, cpu->efer);
+	cpu->shared = cpu->efer & EFER_SVME;
+	if (!cpu->shared) {
+		wrmsrq(MSR_EFER, cpu->efer | EFER_SVME);
+		rdmsrq(MSR_VM_HSAVE_PA, found);
+		if (likely(found == own))
+			return 0;
+		wrmsrq(MSR_VM_HSAVE_PA, own);
+	}
+	wisp_hw_forget();
+	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR)) {
+		rdmsrq(MSR_AMD64_TSC_RATIO, cpu->tsc_ratio);
+		if (cpu->tsc_ratio != SVM_TSC_RATIO_DEFAULT)
+			wrmsrq(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
+	}
+	return cpu->shared;
+}
+
+/* GIF is set outside of svm_enter(), so nothing else is to be undone. */
+void svm_cpu_disable(void)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+
+	if (!cpu->shared) {
+		wrmsrq(MSR_EFER, cpu->efer);
+		return;
+	}
+	wisp_ledger_leave();
+	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR) &&
+	    cpu->tsc_ratio != SVM_TSC_RATIO_DEFAULT)
+		wrmsrq(MSR_AMD64_TSC_RATIO, cpu->tsc_ratio);
+}
+
+/* A guest whose first fetch finds no nested table, after a flush. */
+static void init_stub(struct vmcb *stub)
+{
+	svm_init_control(&stub->control);
+	stub->control.tlb_ctl = svm_flush_tlb_ctl();
+	stub->control.nested_cr3 = __sme_set(page_to_phys(ZERO_PAGE(0)));
+	stub->save.cs.attrib = 0x9b;
+	stub->save.cs.limit = 0xffff;
+	stub->save.efer = EFER_SVME;
+	stub->save.cr0 = X86_CR0_ET;
+	stub->save.rflags = X86_EFLAGS_FIXED;
+	stub->save.dr6 = DR6_RESERVED;
+}
+
+/*
+ * KVM flushes an ASID when it hands it out, not each time it runs a guest. The
+ * guest that it runs next may have ours, so nothing of it may be left by then.
+ */
+static void flush_tag(void)
+{
+	struct vmcb *stub = wisp_hw_page() + PAGE_SIZE;
+
+	if (unlikely(!stub->control.asid))
+		init_stub(stub);
+	asm volatile("1: clgi\n\tvmrun %%rax\n\tstgi\n2:\n"
+		     _ASM_EXTABLE(1b, 2b)
+		     : : "a"(svm_host_hpa()) : "cc", "memory");
+	WARN_ONCE(stub->control.exit_code == SVM_EXIT_ERR,
+		  "wisp: VMRUN flushed nothing\n");
+}
+
+void svm_window_leave(struct wisp_vcpu *vcpu)
+{
+	if (unlikely(this_cpu_read(svm_cpus.shared)) && wisp_ledger_give())
+		flush_tag();
+}
