@@ -3,9 +3,6 @@
 #ifndef WISP_SELFTESTS_STATE_H
 #define WISP_SELFTESTS_STATE_H
 
-#include <linux/wisp.h>
-#include <string.h>
-
 #define CR0_PE		(1ULL << 0)
 #define CR0_MP		(1ULL << 1)
 #define CR0_EM		(1ULL << 2)
@@ -66,6 +63,12 @@
 #define XSAVE_ST0	32
 #define XSAVE_XMM0	160
 #define XSAVE_HEADER	512
+#define XSAVE_YMM	576	/* the upper halves, wherever they exist */
+
+#ifndef __ASSEMBLER__
+
+#include <linux/wisp.h>
+#include <string.h>
 
 static inline struct wisp_segment state_segment(__u16 selector, __u64 base,
 						__u32 limit, __u16 attributes)
@@ -141,4 +144,5 @@ static inline void state_long(struct wisp_state *s, __u64 cr3, __u64 rip)
 	s->control.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 }
 
+#endif
 #endif
