@@ -90,25 +90,3 @@ void wisp_budget_enter(struct wisp_vcpu *vcpu)
 	if (vcpu->window_end > vcpu->run_time)
 		arm(vcpu);
 }
-
-void wisp_budget_leave(struct wisp_vcpu *vcpu)
-{
-	u64 ticks = rdtsc() - vcpu->window_start;
-
-	vcpu->run_time += ticks;
-	if (vcpu->vm->max_run_time)
-		atomic64_add(ticks, &vcpu->vm->run_time);
-}
-
-u32 wisp_budget_used_up(struct wisp_vcpu *vcpu)
-{
-	u64 now;
-
-	if (!vcpu->window_end)
-		return 0;
-	now = vcpu->run_time + (rdtsc() - vcpu->window_start);
-	if (likely(now < vcpu->window_end))
-		return 0;
-	return vcpu->budget_end && now >= vcpu->budget_end ? WISP_EXIT_BUDGET :
-							     WISP_EXIT_LIMIT;
-}

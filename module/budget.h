@@ -7,7 +7,9 @@
 
 #include <linux/types.h>
 
-struct wisp_vcpu;
+#include <asm/msr.h>
+
+#include "vm.h"
 
 void wisp_budget_init(struct wisp_vcpu *vcpu);
 void wisp_budget_exit(struct wisp_vcpu *vcpu);
@@ -20,9 +22,28 @@ void wisp_budget_set(struct wisp_vcpu *vcpu, u64 ns);
 
 /* Round each window, interrupts off. */
 void wisp_budget_enter(struct wisp_vcpu *vcpu);
-void wisp_budget_leave(struct wisp_vcpu *vcpu);
+
+static inline void wisp_budget_leave(struct wisp_vcpu *vcpu)
+{
+	u64 ticks = rdtsc() - vcpu->window_start;
+
+	vcpu->run_time += ticks;
+	if (vcpu->vm->max_run_time)
+		atomic64_add(ticks, &vcpu->vm->run_time);
+}
 
 /* In the window, before each entry: WISP_EXIT_BUDGET, WISP_EXIT_LIMIT, or 0. */
-u32 wisp_budget_used_up(struct wisp_vcpu *vcpu);
+static inline u32 wisp_budget_used_up(struct wisp_vcpu *vcpu)
+{
+	u64 now;
+
+	if (!vcpu->window_end)
+		return 0;
+	now = vcpu->run_time + (rdtsc() - vcpu->window_start);
+	if (likely(now < vcpu->window_end))
+		return 0;
+	return vcpu->budget_end && now >= vcpu->budget_end ? WISP_EXIT_BUDGET :
+							     WISP_EXIT_LIMIT;
+}
 
 #endif

@@ -23,18 +23,6 @@ u64 wisp_clock_base(const struct wisp_vcpu *vcpu)
 	return rdtsc();
 }
 
-void wisp_clock_enter(struct wisp_vcpu *vcpu)
-{
-	if (vcpu->vm->flags & WISP_VM_STOPPED_CLOCK)
-		vcpu->tsc_offset -= rdtsc();
-}
-
-void wisp_clock_leave(struct wisp_vcpu *vcpu)
-{
-	if (vcpu->vm->flags & WISP_VM_STOPPED_CLOCK)
-		vcpu->tsc_offset += rdtsc();
-}
-
 /*
  * Instructions that always exit, and accesses that no mapping would help. Not:
  * debug registers (the first access in a window), exceptions (the driver steps),
@@ -60,10 +48,9 @@ static bool is_guests(u32 reason)
 	}
 }
 
-void wisp_clock_count(struct wisp_vcpu *vcpu)
+void wisp_clock_step(struct wisp_vcpu *vcpu)
 {
-	if (unlikely(vcpu->vm->flags & WISP_VM_DETERMINISTIC) &&
-	    is_guests(vcpu->exit.reason))
+	if (is_guests(vcpu->exit.reason))
 		vcpu->tsc_offset += WISP_TICKS_PER_EXIT;
 }
 

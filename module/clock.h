@@ -7,17 +7,34 @@
 
 #include <linux/types.h>
 
-struct wisp_vcpu;
+#include <asm/msr.h>
+
+#include "vm.h"
 
 /* What vcpu->tsc_offset is to be added to at this moment. */
 u64 wisp_clock_base(const struct wisp_vcpu *vcpu);
 
 /* A window begins, or ends. Interrupts off. */
-void wisp_clock_enter(struct wisp_vcpu *vcpu);
-void wisp_clock_leave(struct wisp_vcpu *vcpu);
+static inline void wisp_clock_enter(struct wisp_vcpu *vcpu)
+{
+	if (unlikely(vcpu->vm->flags & WISP_VM_STOPPED_CLOCK))
+		vcpu->tsc_offset -= rdtsc();
+}
 
-/* An exit that came: a deterministic clock may go on by one step. */
-void wisp_clock_count(struct wisp_vcpu *vcpu);
+static inline void wisp_clock_leave(struct wisp_vcpu *vcpu)
+{
+	if (unlikely(vcpu->vm->flags & WISP_VM_STOPPED_CLOCK))
+		vcpu->tsc_offset += rdtsc();
+}
+
+/* An exit that came, of a deterministic VM: its clock may go on by one step. */
+void wisp_clock_step(struct wisp_vcpu *vcpu);
+
+static inline void wisp_clock_count(struct wisp_vcpu *vcpu)
+{
+	if (unlikely(vcpu->vm->flags & WISP_VM_DETERMINISTIC))
+		wisp_clock_step(vcpu);
+}
 
 /* RDTSC or RDTSCP, which exit; RIP is the caller's to advance. */
 void wisp_clock_handle(struct wisp_vcpu *vcpu);

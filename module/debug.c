@@ -22,14 +22,6 @@
 
 #define DEBUGGER	(WISP_RUN_STEP | WISP_RUN_BREAKPOINTS)
 
-void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags)
-{
-	vcpu->trap_int3 = flags & WISP_RUN_TRAP_INT3;
-	vcpu->breakpoints_live = flags & WISP_RUN_BREAKPOINTS;
-	if (flags & WISP_RUN_STEP)
-		wisp_debug_step(vcpu, WISP_STEP_VMM);
-}
-
 void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step)
 {
 	if (!vcpu->step)
@@ -121,14 +113,12 @@ bool wisp_debug_stepped(struct wisp_vcpu *vcpu)
 	return true;
 }
 
-void wisp_debug_end(struct wisp_vcpu *vcpu)
+void wisp_debug_end_step(struct wisp_vcpu *vcpu)
 {
 	if (vcpu->step == WISP_STEP_IRET) {
 		/* The IRET is still to come. */
 		vcpu->events.nmi_blocked = true;
 		vcpu->iret_window = true;
 	}
-	if (vcpu->step)
-		end_step(vcpu);
-	vcpu->breakpoints_live = false;
+	end_step(vcpu);
 }

@@ -14,11 +14,17 @@
 
 #include "vcpu.h"
 
-/* A run begins with these WISP_RUN_* flags and breakpoints. */
-void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags);
-
 /* One instruction, then wisp_debug_trap(): see enum wisp_step. */
 void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step);
+
+/* A run begins with these WISP_RUN_* flags and breakpoints. */
+static inline void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags)
+{
+	vcpu->trap_int3 = flags & WISP_RUN_TRAP_INT3;
+	vcpu->breakpoints_live = flags & WISP_RUN_BREAKPOINTS;
+	if (flags & WISP_RUN_STEP)
+		wisp_debug_step(vcpu, WISP_STEP_VMM);
+}
 
 /*
  * Round each entry, hence inline. DR6 is sticky: to see what is new, the guest's
@@ -57,6 +63,13 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu);
 bool wisp_debug_stepped(struct wisp_vcpu *vcpu);
 
 /* The run ends: TF is the guest's again. */
-void wisp_debug_end(struct wisp_vcpu *vcpu);
+void wisp_debug_end_step(struct wisp_vcpu *vcpu);
+
+static inline void wisp_debug_end(struct wisp_vcpu *vcpu)
+{
+	vcpu->breakpoints_live = false;
+	if (unlikely(vcpu->step))
+		wisp_debug_end_step(vcpu);
+}
 
 #endif

@@ -457,7 +457,8 @@ static void read_request(const struct wisp_vcpu_page *page,
 	request->budget_ns = READ_ONCE(page->budget_ns);
 	request->reply = READ_ONCE(page->reply);
 	request->inject = page->inject;
-	request->breakpoints = page->breakpoints;
+	if (request->flags & WISP_RUN_BREAKPOINTS)
+		request->breakpoints = page->breakpoints;
 	request->reserved = 0;
 	request->reserved2 = 0;
 	for (i = 0; i < ARRAY_SIZE(page->reserved); i++)
@@ -495,8 +496,7 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct run_request *reques
 	return 0;
 }
 
-static int check_request(struct wisp_vcpu *vcpu, const struct run_request *request,
-			 struct wisp_xsave_head *head)
+static int check_request(struct wisp_vcpu *vcpu, const struct run_request *request)
 {
 	u32 field;
 
@@ -520,7 +520,7 @@ static int check_request(struct wisp_vcpu *vcpu, const struct run_request *reque
 		return refuse(vcpu, WISP_FIELD(breakpoints.dr7), -EINVAL);
 	if (request->dirty) {
 		field = wisp_vcpu_check_state(vcpu, request->dirty,
-					      &vcpu->page->state, head);
+					      &vcpu->page->state);
 		if (field)
 			return refuse(vcpu, field,
 				      wisp_state_errno(field,
@@ -533,17 +533,16 @@ static int check_request(struct wisp_vcpu *vcpu, const struct run_request *reque
 static int take_request(struct wisp_vcpu *vcpu, struct run_request *request)
 {
 	struct wisp_vcpu_page *page = vcpu->page;
-	struct wisp_xsave_head head;
 	int ret;
 
 	read_request(page, request);
 	page->field = 0;
-	ret = check_request(vcpu, request, &head);
+	ret = check_request(vcpu, request);
 	if (ret)
 		return ret;
 
 	if (request->dirty) {
-		wisp_vcpu_load_state(vcpu, request->dirty, &page->state, &head);
+		wisp_vcpu_load_state(vcpu, request->dirty, &page->state);
 		page->dirty = 0;
 	}
 	if (request->complete) {
@@ -556,8 +555,10 @@ static int take_request(struct wisp_vcpu *vcpu, struct run_request *request)
 	}
 	vcpu->completion = WISP_COMPLETE_NOTHING;
 	vcpu->run_flags = request->flags;
-	vcpu->breakpoints = request->breakpoints;
-	vcpu->breakpoints.dr7 |= 0x400;
+	if (request->flags & WISP_RUN_BREAKPOINTS) {
+		vcpu->breakpoints = request->breakpoints;
+		vcpu->breakpoints.dr7 |= 0x400;
+	}
 	wisp_debug_set(vcpu, request->flags);
 	wisp_budget_set(vcpu, request->budget_ns);
 	return 0;
@@ -611,7 +612,8 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 	if (!ret)
 		ret = take_request(vcpu, &request);
 	if (!ret) {
-		if (!request.complete || !wisp_debug_stepped(vcpu))
+		if (!request.complete || !vcpu->step ||
+		    !wisp_debug_stepped(vcpu))
 			ret = run_loop(vcpu);
 		if (ret)
 			memset(&vcpu->exit, 0, sizeof(vcpu->exit));

@@ -145,15 +145,15 @@ void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,
  * @vcpu: its lock is held
  * @groups: WISP_STATE_*
  * @state: kernel memory that may change under us: the copy that is made in
- *	vcpu->scratch, next to what it must fit to, counts from here on
- * @head: gets the copy of what XRSTOR is particular about
+ *	vcpu->scratch and xsave_head, next to what it must fit to, counts from
+ *	here on
  *
  * Returns the WISP_FIELD() id of what is refused, or 0.
  */
 u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
-			  const struct wisp_state *state,
-			  struct wisp_xsave_head *head)
+			  const struct wisp_state *state)
 {
+	struct wisp_xsave_head *head = &vcpu->xsave_head;
 	struct wisp_registers *regs = &vcpu->scratch;
 	const struct xregs_state *image = (const void *)state->xsave;
 	u32 others = WISP_STATE_GENERAL | WISP_STATE_CONTROL, field;
@@ -185,12 +185,11 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 
 /* What wisp_vcpu_check_state() let pass. */
 void wisp_vcpu_load_state(struct wisp_vcpu *vcpu, u32 groups,
-			  const struct wisp_state *state,
-			  const struct wisp_xsave_head *head)
+			  const struct wisp_state *state)
 {
 	wisp_vcpu_set_registers(vcpu, groups, &vcpu->scratch);
 	if (groups & WISP_STATE_FPU)
-		wisp_fpu_set(&vcpu->fpu, state->xsave, head);
+		wisp_fpu_set(&vcpu->fpu, state->xsave, &vcpu->xsave_head);
 }
 
 /**
@@ -228,7 +227,6 @@ int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 			const struct wisp_state *state, u32 *field)
 {
-	struct wisp_xsave_head head;
 	int ret = wisp_vcpu_lock(vcpu);
 
 	*field = 0;
@@ -236,11 +234,11 @@ int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 		return ret;
 	ret = wisp_vcpu_populate(vcpu);
 	if (!ret)
-		*field = wisp_vcpu_check_state(vcpu, groups, state, &head);
+		*field = wisp_vcpu_check_state(vcpu, groups, state);
 	if (*field) {
 		ret = wisp_state_errno(*field, &vcpu->scratch.events);
 	} else if (!ret) {
-		wisp_vcpu_load_state(vcpu, groups, state, &head);
+		wisp_vcpu_load_state(vcpu, groups, state);
 		vcpu->completion = WISP_COMPLETE_NOTHING;
 	}
 	mutex_unlock(&vcpu->lock);

@@ -71,6 +71,7 @@ struct wisp_vcpu {
 	bool vmm_has_dr;		/* or the VMM's breakpoints */
 	struct wisp_exit exit;
 	struct wisp_registers scratch;	/* of the groups being checked */
+	struct wisp_xsave_head xsave_head;	/* of an image being checked */
 
 	/* Owned by the holder of @lock: what is to exit. */
 	bool intr_window;		/* WISP_EXIT_INTR_WINDOW as soon as it can */
@@ -129,11 +130,9 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_state *state);
 u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
-			  const struct wisp_state *state,
-			  struct wisp_xsave_head *head);
+			  const struct wisp_state *state);
 void wisp_vcpu_load_state(struct wisp_vcpu *vcpu, u32 groups,
-			  const struct wisp_state *state,
-			  const struct wisp_xsave_head *head);
+			  const struct wisp_state *state);
 int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			struct wisp_state *state);
 int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
