@@ -332,7 +332,11 @@ def bochs_vmx(boot):
 
 # debug: the kernel of debug-kernel, which watches over itself.
 LABS = {"svm": qemu_svm, "debug": qemu_svm, "bochs-svm": bochs_svm,
-        "vmx": bochs_vmx}
+        "vmx": bochs_vmx, "debug-vmx": bochs_vmx}
+
+
+def is_debug(name):
+    return name.startswith("debug")
 
 
 def in_bochs(name):
@@ -346,7 +350,7 @@ class Boot:
 
     commands: shell command lines, run one after the other in the lab
     files: pairs (path here, path in the lab)
-    kernel: a version, None for the newest installed; the lab "debug" has its own
+    kernel: a version, None for the newest installed; a debug lab has its own
     smp: CPUs, None for as many as the emulator does well
     cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
@@ -364,9 +368,9 @@ class Boot:
         self.smp = smp or (1 if in_bochs(lab) else 2)
         self.cpu, self.timeout, self.interactive = cpu, timeout, interactive
         self.commands, self.red = list(commands), []
-        self.kernel = debug_kernel() if lab == "debug" else find_kernel(kernel)
+        self.kernel = debug_kernel() if is_debug(lab) else find_kernel(kernel)
         if module is None:
-            module = self.kernel.module(debug or lab == "debug")
+            module = self.kernel.module(debug or is_debug(lab))
         self.cmdline = f"{CMDLINE} {append}".strip()
         os.makedirs(BUILD + "/lab", exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix=(name or "boot") + ".",
@@ -405,7 +409,7 @@ class Boot:
                            (TREE + "/selftests/cli", "/selftests/cli")):
             cpio.tree(host, name)
         # What a guest needs, for those who start one. A debug kernel is no guest.
-        guest = find_kernel() if self.lab == "debug" else self.kernel
+        guest = find_kernel() if is_debug(self.lab) else self.kernel
         cpio.file(guest.image, "/boot/vmlinuz")
         guest_initramfs(self.path("guest.cpio"))
         cpio.file(self.path("guest.cpio"), "/guest.cpio")
