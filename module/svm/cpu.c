@@ -63,7 +63,9 @@ int svm_cpu_enable(void)
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR)) {
 		rdmsrq(MSR_AMD64_TSC_RATIO, cpu->tsc_ratio);
 		if (cpu->tsc_ratio != SVM_TSC_RATIO_DEFAULT)
-			wrmsrq(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
+			wrmsr(MSR_AMD64_TSC_RATIO,
+			      lower_32_bits(SVM_TSC_RATIO_DEFAULT),
+			      upper_32_bits(SVM_TSC_RATIO_DEFAULT));
 	}
 	return cpu->shared;
 }
