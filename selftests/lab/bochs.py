@@ -58,6 +58,12 @@ panic: action=fatal
 info: action=ignore
 """
 
+# XCHG BX, BX stops the machine, for the debugger's next command.
+TRACE_CONFIG = """\
+magic_break: enabled=1
+debugger_log: trace.log
+"""
+
 
 def blocks(data):
     return bytes(data) + bytes(-len(data) % BLOCK)
@@ -137,9 +143,11 @@ def command(boot, model, append=""):
     with open(boot.path("bochsrc"), "w") as f:
         f.write(CONFIG.format(model=model, smp=boot.smp, ips=ips,
                               mem=boot.mem, rom=ROM, info=INFO))
+        if boot.traces:
+            f.write(TRACE_CONFIG)
     # Debian's Bochs has the debugger, which waits for a first "continue".
     with open(boot.path("continue"), "w") as f:
-        f.write("c\n")
+        f.write("c\n" + "trace on\nc\ntrace off\nc\n" * boot.traces)
     return [sys.executable, "-B", os.path.realpath(__file__), boot.dir]
 
 

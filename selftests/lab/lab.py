@@ -356,15 +356,18 @@ class Boot:
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
     kvm: with the modules of the kernel's KVM in /kvm, and msr.ko loaded
+    traces: in Bochs, how many times a program may have its instructions
+        traced, each time from one XCHG BX, BX to the next, into trace.log
     """
 
     def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,
                  timeout=120, icount=False, cpu="", kernel=None, append="",
                  files=(), module=None, debug=False, insmod_args="",
-                 interactive=False, kvm=False):
+                 interactive=False, kvm=False, traces=0):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
+        self.traces = traces
         self.smp = smp or (1 if in_bochs(lab) else 2)
         self.cpu, self.timeout, self.interactive = cpu, timeout, interactive
         self.commands, self.red = list(commands), []

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Reads what Bochs' debugger traced: instructions, one a line.
+
+bochs.py makes it write trace.log, one part from each second XCHG BX, BX to the
+next. Here the parts are counted: by function, and by those instructions that
+cost an emulator no more than others and silicon hundreds.
+"""
+
+import bisect
+import collections
+import re
+import subprocess
+
+PART = "Tracing enabled"
+LINE = re.compile(r"\(0\)\.\[\d+\] \[\w+\] (\w{4}):(\w+) \(.*?\): (.*?)\s*; \w+$")
+KERNEL_CS, USER_CS = "0010", "0033"
+
+# What is counted, by the instruction that does it.
+COUNTED = [(name, re.compile(pattern)) for name, pattern in (
+    ("world switch", r"vmlaunch|vmresume|vmrun"),
+    ("wrmsr", r"wrmsr"), ("rdmsr", r"rdmsr"),
+    ("vmread", r"vmread"), ("vmwrite", r"vmwrite"),
+    ("vmptrld", r"vmptrld"), ("vmclear", r"vmclear"),
+    ("vmxon", r"vmxon"), ("vmxoff", r"vmxoff"),
+    ("vmload", r"vmload"), ("vmsave", r"vmsave"),
+    ("flush", r"invept|invvpid|invlpga|invpcid|invlpg"),
+    # The VMCB's TLB_CONTROL.
+    ("tlb_control", r"mov (byte|dword) ptr .*\[\w+\+92\], (0x0*[1-9a-f]\w*|[a-d]l)"),
+    ("cr write", r"mov cr\d"), ("xcr write", r"xsetbv"),
+    ("xsave", r"xsave|fxsave"), ("xrstor", r"xrstor|fxrstor"),
+    ("verw", r"verw"),
+    ("ipi", r"mov dword ptr .*0xffffffffff5f\w300"),
+)]
+
+
+class Symbols:
+    """Which function an address is in: the kernel's and its modules'."""
+
+    def __init__(self):
+        self.found = []
+
+    def add_kernel(self, system_map):
+        with open(system_map) as f:
+            for line in f:
+                address, _, name = line.split()
+                self.found.append((int(address, 16), name))
+
+    def add_module(self, path, sections):
+        """sections: their addresses by name."""
+        table = subprocess.run(["objdump", "-t", path], check=True, text=True,
+                               capture_output=True).stdout
+        for value, section, name in re.findall(
+                r"^(\w{16}) .{7} (\.\S*text\S*)\t\w{16} (?:\.hidden )?(\S+)$",
+                table, re.M):
+            if section in sections and not name.startswith("."):
+                self.found.append((sections[section] + int(value, 16), name))
+
+    def sort(self):
+        self.found.sort()
+        self.addresses = [a for a, _ in self.found]
+
+    def name(self, address):
+        i = bisect.bisect_right(self.addresses, address)
+        return self.found[i - 1][1] if i else hex(address)
+
+
+class Part:
+    """One operation: instructions by function, and what COUNTED lists."""
+
+    def __init__(self):
+        self.total = 0
+        self.functions = collections.Counter()
+        self.counts = collections.Counter()
+        self.msrs = collections.Counter()
+        self.ecx = "?"
+
+    def add(self, symbols, cs, address, instruction):
+        self.total += 1
+        if cs == KERNEL_CS:
+            self.functions[symbols.name(address)] += 1
+        else:
+            self.functions["(program)" if cs == USER_CS else "(guest)"] += 1
+            return
+        for name, pattern in COUNTED:
+            if pattern.match(instruction):
+                self.counts[name] += 1
+        if found := re.match(r"mov ecx, (0x\w+)", instruction):
+            self.ecx = hex(int(found[1], 16))
+        if instruction in ("wrmsr", "rdmsr"):
+            self.msrs[f"{instruction} {self.ecx}"] += 1
+
+
+def read(path, symbols):
+    """The parts of a trace.log."""
+    parts = []
+    with open(path, errors="replace") as f:
+        for line in f:
+            if line.startswith(PART):
+                parts.append(Part())
+            elif parts and (found := LINE.match(line)):
+                cs, address, instruction = found.groups()
+                parts[-1].add(symbols, cs, int(address, 16), instruction)
+    return parts
