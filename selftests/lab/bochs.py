@@ -59,10 +59,7 @@ info: action=ignore
 """
 
 # XCHG BX, BX stops the machine, for the debugger's next command.
-TRACE_CONFIG = """\
-magic_break: enabled=1
-debugger_log: trace.log
-"""
+TRACE_CONFIG = "magic_break: enabled=1\n"
 
 
 def blocks(data):
@@ -153,16 +150,28 @@ def command(boot, model, append=""):
 
 # ---- running it -------------------------------------------------------------
 
+# With its debugger, Bochs has a terminal of its own for the machine's display, and
+# stops in the middle of the run when nobody reads what it writes there.
+DISPLAY = re.compile(rb'connected to screen "(/dev/pts/\d+)"')
+
+
 def relay(process, terminal, screen):
     """Until Bochs ends: the terminal is our input and output, the screen a log."""
     ended = os.pidfd_open(process.pid)
-    sources = [ended, terminal, screen, 0]
+    sources, display = [ended, terminal, screen, 0], None
     while True:
         ready, _, _ = select.select(sources, [], [])
         if terminal in ready:
             os.write(1, os.read(terminal, 65536))
         elif screen in ready:
-            os.write(2, os.read(screen, 65536))
+            text = os.read(screen, 65536)
+            os.write(2, text)
+            if found := DISPLAY.search(text):
+                display = os.open(found[1], os.O_RDWR | os.O_NOCTTY)
+                tty.setraw(display)
+                sources.append(display)
+        elif display in ready:
+            os.read(display, 65536)
         elif ended in ready:
             return process.wait()
         else:

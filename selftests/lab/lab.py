@@ -357,7 +357,7 @@ class Boot:
         False to load none
     kvm: with the modules of the kernel's KVM in /kvm, and msr.ko loaded
     traces: in Bochs, how many times a program may have its instructions
-        traced, each time from one XCHG BX, BX to the next, into trace.log
+        traced, each time from one XCHG BX, BX to the next: see trace.py
     """
 
     def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Reads what Bochs' debugger traced: instructions, one a line.
 
-bochs.py makes it write trace.log, one part from each second XCHG BX, BX to the
-next. Here the parts are counted: by function, and by those instructions that
+bochs.py has it say so in emulator.log, one part from each second XCHG BX, BX to
+the next. Here the parts are counted: by function, and by those instructions that
 cost an emulator no more than others and silicon hundreds.
 """
 
@@ -91,13 +91,13 @@ class Part:
 
 
 def read(path, symbols):
-    """The parts of a trace.log."""
+    """The parts of an emulator.log."""
     parts = []
     with open(path, errors="replace") as f:
         for line in f:
             if line.startswith(PART):
                 parts.append(Part())
-            elif parts and (found := LINE.match(line)):
+            elif parts and (found := LINE.match(line.rstrip())):
                 cs, address, instruction = found.groups()
                 parts[-1].add(symbols, cs, int(address, 16), instruction)
     return parts
