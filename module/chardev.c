@@ -37,6 +37,11 @@
 /* Longer than any struct will be: a larger size is a mistake. */
 #define MAX_ARG_SIZE	1024
 
+/* What this driver knows is not longer; the stack is zeroed for it at each call. */
+#define ARG_SIZE	320
+#define KNOWN_SIZE(type)	\
+	(sizeof(type) + BUILD_BUG_ON_ZERO(sizeof(type) > ARG_SIZE))
+
 /**
  * struct wisp_ioctl - a call that takes a struct
  * @number: the ioctl
@@ -62,7 +67,7 @@ struct wisp_ioctl {
 
 #define WISP_IOCTL(_number, _struct, _last, _returns, _handler)       \
 	{                                                             \
-		.number = _number, .size = sizeof(struct _struct),    \
+		.number = _number, .size = KNOWN_SIZE(struct _struct), \
 		.min_size = offsetofend(struct _struct, _last),       \
 		.returns_struct = _returns, .handler = _handler,      \
 	}
@@ -76,7 +81,7 @@ struct wisp_ioctl {
 
 #define WISP_IOCTL_PREPARED(_number, _struct, _last, _prepare, _handler) \
 	{                                                             \
-		.number = _number, .size = sizeof(struct _struct),    \
+		.number = _number, .size = KNOWN_SIZE(struct _struct), \
 		.min_size = offsetofend(struct _struct, _last),       \
 		.returns_struct = true, .prepare = _prepare,          \
 		.handler = _handler,                                  \
@@ -94,7 +99,7 @@ static long dispatch(struct file *file, const struct wisp_ioctl *table,
 		u32 size;
 		u32 flags;
 	} *head;
-	u64 arg[DIV_ROUND_UP(MAX_ARG_SIZE, 8)];
+	u64 arg[ARG_SIZE / sizeof(u64)];
 	long ret;
 	u32 size;
 
