@@ -60,7 +60,7 @@ help:
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
 	@echo 'fuzz        without end: FUZZ="state", "ioctls --seed 7", "code" (the default)'
 	@echo 'check-long  suites of races, lifetimes and hosts again and again; half an hour'
-	@echo 'bench       build/bench.json'
+	@echo 'bench       Wisp beside KVM: build/bench.json, bench.svg; LAB=vmx: one lab'
 	@echo 'shell       a shell in the lab, with wisp.ko loaded'
 	@echo 'clean       remove $(BUILD)'
 
@@ -141,9 +141,11 @@ demo:
 	+@$(MAKE) --no-print-directory -s $(if $(filter host,$(LAB)),all,lab)
 	@selftests/lab/demo --lab $(LAB)
 
-bench: lab
+bench:
+	@selftests/lab/packages bench
+	+@$(MAKE) --no-print-directory lab
 	+@$(MAKE) --no-print-directory selftests
-	selftests/lab/bench --lab $(LAB)
+	selftests/lab/bench $(if $(LAB_CHOSEN),--lab $(LAB))
 
 # ---- the tests --------------------------------------------------------------
 

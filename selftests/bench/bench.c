@@ -1,62 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What Wisp's operations cost. Each figure is the median of batches; a batch's
- * is its mean. Under an emulator whose TSC counts instructions the unit is
- * instructions, host and guest together, and the figures repeat exactly.
+ * What Wisp's operations cost, and KVM's beside them. Each figure is the median
+ * of batches; a batch's is its mean. Under an emulator whose TSC counts
+ * instructions the unit is instructions, host and guest together, and the
+ * figures repeat exactly.
  *
- * A table goes to stderr, and rows of JSON to stdout, between two lines by
- * which selftests/lab/bench finds them.
+ * Wisp comes first; KVM's modules are loaded when it is done.
+ *
+ * A table goes to stderr, and JSON to stdout, between two lines by which
+ * selftests/lab/bench finds it.
  */
 #include <err.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
-#include <wisp.h>
 
 #include "../snippet.h"
 #include "bench.h"
 
-#define BATCHES		31
-#define BATCH		64
-#define LIVES		20
-
-#define CODE		0x1000
 #define RESULT		0x2000		/* what the guest's TSC was, twice */
 #define TOUCH		0x100000	/* pages to touch first, from here on */
 #define MEMORY_SIZE	(16UL << 20)
 #define NOWHERE		0x40000000
-#define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
 
-/* Memory in 2 MiB pages: another slot, touched once each. */
+/* Memory in 2 MiB pages, touched once each behind the first. */
 #define HUGE_PAGE	0x200000
 #define HUGE_BATCH	4
 #define HUGE_BATCHES	7
-#define HUGE_GPA	0x10000000
-#define HUGE_SIZE	((HUGE_BATCHES + 1UL) * HUGE_BATCH * HUGE_PAGE)
+#define HUGE_SIZE	((HUGE_BATCHES + 2UL) * HUGE_BATCH * HUGE_PAGE)
 
-/* Protected: every second page from here on, most of it in no slot. */
-#define PROTECTED	0x800000
-#define RANGES		10000
-#define PROTECT_CALLS	5
+#define MAX_ROWS	64
+#define MAX_TRACES	64
 
-#define LIFE_SIZE	(2UL << 20)
-#define RESET_VECTOR	0xfffffff0
+enum { WISP, KVM, BACKENDS };
+
+static const struct backend *const backends[BACKENDS] = {
+	&wisp_backend, &kvm_backend,
+};
+
+static struct row {
+	char op[32];
+	const char *unit;
+	int n;
+	uint64_t median[BACKENDS], min, max;
+	int there[BACKENDS];
+} rows[MAX_ROWS];
+
+/* What was traced, in this order. */
+static struct {
+	const char *backend;
+	char op[32];
+} traces[MAX_TRACES];
+
+static int nrows, ntraces;
 
 int must(int result, const char *what)
 {
 	if (result < 0)
-		errx(1, "%s: %s", what, strerror(-result));
+		errx(1, "%s: %s", what, strerror(result == -1 ? errno : -result));
 	return result;
 }
 
-/* ---- the guest: 32-bit, flat, no paging ---------------------------------------- */
+/* ---- the guests ------------------------------------------------------------------ */
 
 /* Stores its TSC before and after, and exits. */
 #define TIMED(text)							\
@@ -65,189 +78,159 @@ int must(int result, const char *what)
 	"rdtsc; mov %eax, " STR(RESULT) "+8; mov %edx, " STR(RESULT) "+12\n" \
 	"hlt; jmp 9b"
 
-SNIPPET(guest_cpuid, 32, TIMED(
-	".rept " STR(BATCH) "; mov $1, %eax; cpuid; .endr"));
-SNIPPET(guest_port, 32, "1: out %al, $0x80; jmp 1b");
-SNIPPET(guest_mmio, 32, "1: mov %eax, " STR(NOWHERE) "; jmp 1b");
+/* Once a batch of it, timed; once a single one, traced. */
+#define IN_GUEST(name, text)						\
+	SNIPPET(name, 32, TIMED(".rept " STR(BATCH) "\n" text "\n.endr")); \
+	SNIPPET(name##_traced, 32,					\
+		"9:" MAGIC text "\n" MAGIC "hlt; jmp 9b")
+
+IN_GUEST(guest_cpuid, "mov $1, %eax; cpuid");
+IN_GUEST(guest_msr, "mov $0x10a, %ecx; rdmsr");
 /* EDI goes on from batch to batch. */
-SNIPPET(guest_touch, 32, TIMED(
-	"mov $" STR(BATCH) ", %ecx\n"
-	"1: mov %eax, (%edi); add $0x1000, %edi; dec %ecx; jnz 1b"));
+IN_GUEST(guest_touch, "mov %eax, (%edi); add $0x1000, %edi");
 SNIPPET(guest_touch_huge, 32, TIMED(
 	"mov $" STR(HUGE_BATCH) ", %ecx\n"
 	"1: mov %eax, (%edi); add $" STR(HUGE_PAGE) ", %edi; dec %ecx; jnz 1b"));
-SNIPPET(guest_protected, 32, "1: mov %eax, " STR(PROTECTED) "; jmp 1b");
+SNIPPET(guest_port, 32, "1: out %al, $0x80; jmp 1b");
+SNIPPET(guest_mmio, 32, "1: mov %eax, " STR(NOWHERE) "; jmp 1b");
+/* The handler returns behind the HLT. */
+SNIPPET(guest_hlt, 32, "jmp 1f; iret; 1: sti; hlt; jmp 1b");
+#define HLT_HANDLER	2
 
-static struct wisp_segment flat(uint16_t selector, uint16_t attributes)
+static void write_gate(const struct backend *on, struct machine *m,
+		       unsigned int vector, uint32_t handler)
 {
-	return (struct wisp_segment){
-		.limit = 0xffffffff,
-		.selector = selector,
-		.attributes = attributes,
-	};
+	const uint32_t gate[2] = { 0x080000 | handler, 0x8e00 };
+
+	on->write(m, IDT + 8 * vector, gate, sizeof(gate));
 }
 
-static void start(struct bench *b, const char *code, const char *end)
+/* All of it, by pages of 2 MiB. */
+static void write_tables(const struct backend *on, struct machine *m)
 {
-	struct wisp_state *s = &b->page->state;
-	struct wisp_segment data = flat(0x10, 0xc093);
+	uint64_t entry = PDPT | 3;
 
-	must(wisp_get_state(b->vm, 0, WISP_ASSIST_WANT, s), "get state");
-	must(wisp_write(b->vm, CODE, code, end - code), "load the guest");
-	s->segments.cs = flat(0x08, 0xc09b);
-	s->segments.ds = data;
-	s->segments.es = data;
-	s->segments.ss = data;
-	s->control.cr0 = 0x11;
-	s->general.rip = CODE;
-	s->general.rdi = TOUCH;
-	s->general.rflags = 2;
-	b->page->dirty = WISP_ASSIST_WANT;
-	b->page->want = 0;
-	b->page->complete = 0;
+	on->write(m, PML4, &entry, 8);
+	entry = PD | 3;
+	on->write(m, PDPT, &entry, 8);
+	for (uint64_t i = 0; i < 512; i++) {
+		entry = i << 21 | 0x83;
+		on->write(m, PD + 8 * i, &entry, 8);
+	}
 }
 
-static void run(struct bench *b, uint32_t reason)
+void load(const struct backend *on, struct machine *m, const struct guest *guest)
 {
-	must(wisp_run(b->vm, 0), "run");
-	if (b->page->exit.reason != reason)
-		errx(1, "the guest ended with %s at %#llx, not with %s",
-		     wisp_exit_name(b->page->exit.reason), b->page->exit.rip,
-		     wisp_exit_name(reason));
+	const uint64_t gdt[3] = { 0, 0xcf9b000000ffff, 0xcf93000000ffff };
+
+	on->write(m, GDT, gdt, sizeof(gdt));
+	on->write(m, CODE, guest->code, guest->end - guest->code);
+	if (guest->handler)
+		write_gate(on, m, HANDLED, CODE + guest->handler);
+	if (guest->bits == 64)
+		write_tables(on, m);
+	on->start(m, guest);
 }
 
 /* ---- operations: each does a batch and returns its ticks ------------------------- */
 
-static uint64_t batch_syscall(struct bench *b)
+static uint64_t batch_syscall(struct bench *b, int count)
 {
 	uint64_t before = rdtsc();
 
 	(void)b;
-	for (int i = 0; i < BATCH; i++)
+	for (int i = 0; i < count; i++)
 		syscall(SYS_getppid);
 	return rdtsc() - before;
 }
 
-/* A call that the driver does not know. */
-static uint64_t batch_null_ioctl(struct bench *b)
+static uint64_t batch_null_ioctl(struct bench *b, int count)
 {
 	uint64_t before = rdtsc();
 
-	for (int i = 0; i < BATCH; i++)
-		ioctl(b->sys, _IO(WISP_IOCTL_TYPE, 0xff), 0);
+	for (int i = 0; i < count; i++)
+		b->on->null_ioctl();
 	return rdtsc() - before;
 }
 
-static uint64_t batch_in_guest(struct bench *b)
+/* The guest does the whole batch. */
+static uint64_t batch_in_guest(struct bench *b, int count)
 {
 	uint64_t tsc[2];
 
-	run(b, WISP_EXIT_HLT);
-	b->page->complete = 1;
-	must(wisp_read(b->vm, RESULT, tsc, sizeof(tsc)), "read the result");
+	(void)count;
+	b->on->run(b->m, STOP_HLT);
+	b->on->read(b->m, RESULT, tsc, sizeof(tsc));
 	return tsc[1] - tsc[0];
 }
 
-static uint64_t batch_port(struct bench *b)
+static uint64_t batch_port(struct bench *b, int count)
 {
 	uint64_t before = rdtsc();
 
-	for (int i = 0; i < BATCH; i++) {
-		run(b, WISP_EXIT_PORT);
-		b->page->complete = 1;
+	for (int i = 0; i < count; i++)
+		b->on->run(b->m, STOP_PORT);
+	return rdtsc() - before;
+}
+
+static uint64_t batch_port_state(struct bench *b, int count)
+{
+	uint64_t before = rdtsc();
+
+	for (int i = 0; i < count; i++) {
+		b->on->run(b->m, STOP_PORT);
+		b->on->change_state(b->m);
 	}
 	return rdtsc() - before;
 }
 
-static void device(void *opaque, uint64_t gpa, int read, void *data,
-		   unsigned int size)
-{
-	(void)opaque;
-	if (read || gpa != NOWHERE || size != 4)
-		errx(1, "mmio: %u bytes at %#llx", size,
-		     (unsigned long long)gpa);
-	(void)data;
-}
-
-static const void *ram(void *opaque, uint64_t gpa, unsigned int size)
-{
-	const struct bench *b = opaque;
-
-	return gpa + size <= MEMORY_SIZE ? b->ram + gpa : NULL;
-}
-
-static uint64_t batch_mmio(struct bench *b)
+static uint64_t batch_mmio(struct bench *b, int count)
 {
 	uint64_t before = rdtsc();
 
-	for (int i = 0; i < BATCH; i++) {
-		run(b, WISP_EXIT_MEMORY);
-		must(wisp_assist_memory(b->vm, b->page, &b->io), "assist");
+	for (int i = 0; i < count; i++)
+		b->on->run(b->m, STOP_MEMORY);
+	return rdtsc() - before;
+}
+
+static uint64_t batch_interrupt(struct bench *b, int count)
+{
+	uint64_t before = rdtsc();
+
+	for (int i = 0; i < count; i++) {
+		b->on->interrupt(b->m, HANDLED);
+		b->on->run(b->m, STOP_HLT);
 	}
 	return rdtsc() - before;
 }
 
-static struct wisp_protect_range *ranges_with(uint32_t prot)
-{
-	static struct wisp_protect_range ranges[RANGES];
+/* ---- tracing ------------------------------------------------------------------------ */
 
-	for (unsigned int i = 0; i < RANGES; i++)
-		ranges[i] = (struct wisp_protect_range){
-			.gpa = PROTECTED + 2ULL * i * WISP_PAGE_SIZE,
-			.range_size = WISP_PAGE_SIZE,
-			.prot = prot,
-		};
-	return ranges;
+static int trace_open;
+
+static void add_trace(struct bench *b, const char *op)
+{
+	if (ntraces == MAX_TRACES)
+		errx(1, "too many traces");
+	traces[ntraces].backend = b->on->name;
+	snprintf(traces[ntraces++].op, sizeof(traces[0].op), "%s", op);
 }
 
-/* One call for all of them; taking them away again is not in it. */
-static uint64_t batch_protect(struct bench *b)
+void trace_begin(struct bench *b, const char *op)
 {
-	const struct wisp_protect_range *ranges = ranges_with(WISP_PROT_READ);
-	uint64_t before = rdtsc(), after;
-
-	must(wisp_protect(b->vm, ranges, RANGES), "protect");
-	after = rdtsc();
-	ranges = ranges_with(PROT_ALL);
-	must(wisp_protect(b->vm, ranges, RANGES), "protect no longer");
-	return after - before;
+	if (!b->trace || !op)
+		return;
+	add_trace(b, op);
+	trace_open = 1;
+	asm volatile(MAGIC);
 }
 
-/* The same write again and again: nobody lets it through. */
-static uint64_t batch_protected(struct bench *b)
+void trace_end(void)
 {
-	uint64_t before = rdtsc();
-
-	for (int i = 0; i < BATCH; i++) {
-		run(b, WISP_EXIT_MEMORY);
-		if (!(b->page->exit.memory.flags & WISP_MEMORY_PROTECTED))
-			errx(1, "the protection is not there");
-	}
-	return rdtsc() - before;
-}
-
-/* From nothing to the first exit and back to nothing. */
-static uint64_t one_life(struct bench *b)
-{
-	static const char hlt = 0xf4;
-	struct wisp_vcpu_page *page;
-	uint64_t before = rdtsc();
-	int vm = must(wisp_create_vm(b->sys), "create VM");
-	int memory = must(wisp_create_memory(b->sys, LIFE_SIZE),
-			  "create memory");
-
-	must(wisp_set_slot(vm, 0, (1ULL << 32) - LIFE_SIZE, LIFE_SIZE, memory,
-			   0, WISP_PROT_READ | WISP_PROT_EXEC), "set slot");
-	must(wisp_create_vcpu(vm, 0, &page), "create vCPU");
-	if (pwrite(memory, &hlt, 1, RESET_VECTOR & (LIFE_SIZE - 1)) != 1)
-		err(1, "load the guest");
-	must(wisp_run(vm, 0), "run");
-	if (page->exit.reason != WISP_EXIT_HLT)
-		errx(1, "vm life: %s", wisp_exit_name(page->exit.reason));
-	munmap(page, WISP_PAGE_SIZE);
-	close(memory);
-	close(vm);
-	return rdtsc() - before;
+	if (!trace_open)
+		return;
+	asm volatile(MAGIC);
+	trace_open = 0;
 }
 
 /* ---- measuring -------------------------------------------------------------------- */
@@ -259,47 +242,84 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void add_row(struct bench *b, const char *op, int n, uint64_t median,
-		    uint64_t min, uint64_t max)
+static struct row *row_of(const char *op)
 {
-	struct json_object *row = json_object_new_object();
+	int i = 0;
 
-	json_object_object_add(row, "op", json_object_new_string(op));
-	json_object_object_add(row, "backend",
-			       json_object_new_string(b->backend));
-	json_object_object_add(row, "lab", json_object_new_string(b->lab));
-	json_object_object_add(row, "mitigations",
-			       json_object_new_string(b->mitigations));
-	json_object_object_add(row, "n", json_object_new_int(n));
-	json_object_object_add(row, "wisp", json_object_new_int64(median));
-	json_object_object_add(row, "kvm", NULL);
-	json_object_object_add(row, "unit", json_object_new_string(b->unit));
-	json_object_object_add(row, "min", json_object_new_int64(min));
-	json_object_object_add(row, "max", json_object_new_int64(max));
-	json_object_object_add(row, "kernel",
-			       json_object_new_string(b->host.release));
-	json_object_array_add(b->rows, row);
-	fprintf(stderr, "%-14s %10llu %10llu %10llu  %s\n", op,
-		(unsigned long long)median, (unsigned long long)min,
-		(unsigned long long)max, b->unit);
+	while (i < nrows && strcmp(rows[i].op, op))
+		i++;
+	if (i == MAX_ROWS)
+		errx(1, "too many rows");
+	if (i == nrows) {
+		nrows++;
+		snprintf(rows[i].op, sizeof(rows[i].op), "%s", op);
+	}
+	return &rows[i];
+}
+
+void add_values(struct bench *b, const char *op, uint64_t *values, int n,
+		int each, const char *unit)
+{
+	int of = b->on == &kvm_backend ? KVM : WISP;
+	struct row *row;
+
+	row = row_of(op);
+	qsort(values, n, sizeof(*values), by_size);
+	row->median[of] = values[n / 2];
+	row->there[of] = 1;
+	row->unit = unit;
+	if (of == WISP) {
+		row->n = n * each;
+		row->min = values[0];
+		row->max = values[n - 1];
+	}
+	fprintf(stderr, "%-4s %-22s %12llu %12llu %12llu  %s\n", b->on->name, op,
+		(unsigned long long)values[n / 2], (unsigned long long)values[0],
+		(unsigned long long)values[n - 1], unit);
 }
 
 void add_ticks(struct bench *b, const char *op, uint64_t *ticks, int n, int each)
 {
-	qsort(ticks, n, sizeof(*ticks), by_size);
-	add_row(b, op, n * each, ticks[n / 2], ticks[0], ticks[n - 1]);
+	add_values(b, op, ticks, n, each, b->unit);
 }
 
-static void measure(struct bench *b, const char *op,
-		    uint64_t (*batch)(struct bench *b), int batches, int size)
+void measure(struct bench *b, const char *op,
+	     uint64_t (*batch)(struct bench *b, int count), int batches, int count)
 {
 	uint64_t ticks[BATCHES];
 
-	batch(b);		/* one to warm up */
+	batch(b, count);	/* one to warm up */
 	for (int i = 0; i < batches; i++)
-		ticks[i] = (batch(b) + size / 2) / size;
-	add_ticks(b, op, ticks, batches, size);
+		ticks[i] = (batch(b, count) + count / 2) / count;
+	add_ticks(b, op, ticks, batches, count);
 }
+
+/* The same, and one of them traced. */
+static void measure_traced(struct bench *b, const char *op,
+			   uint64_t (*batch)(struct bench *b, int count))
+{
+	measure(b, op, batch, BATCHES, BATCH);
+	trace_begin(b, op);
+	batch(b, 1);
+	trace_end();
+}
+
+static void measure_in_guest(struct bench *b, const char *op,
+			     const struct guest *timed, const struct guest *traced)
+{
+	load(b->on, b->m, timed);
+	measure(b, op, batch_in_guest, BATCHES, BATCH);
+	if (!b->trace)
+		return;
+	/* The first one warms up: a trace of no name. */
+	load(b->on, b->m, traced);
+	add_trace(b, "");
+	b->on->run(b->m, STOP_HLT);
+	add_trace(b, op);
+	b->on->run(b->m, STOP_HLT);
+}
+
+/* ---- all of it ---------------------------------------------------------------------- */
 
 /* Around 1000 NOPs an instruction counter shows 1000 and a few. */
 static const char *unit_of_tsc(void)
@@ -315,137 +335,232 @@ static const char *unit_of_tsc(void)
 	return "instructions";
 }
 
-static void prepare(struct bench *b)
+static void measure_in_driver(struct bench *b)
 {
-	struct wisp_query query = { .cpuid_count = 0 };
-	int memory;
+	const struct guest cpuid = { GUEST_CODE(guest_cpuid), .bits = 32 };
+	const struct guest cpuid1 = { GUEST_CODE(guest_cpuid_traced), .bits = 32 };
+	const struct guest msr = { GUEST_CODE(guest_msr), .bits = 32 };
+	const struct guest msr1 = { GUEST_CODE(guest_msr_traced), .bits = 32 };
+	const struct guest touch = {
+		GUEST_CODE(guest_touch), .bits = 32, .rdi = TOUCH,
+	};
+	const struct guest touch1 = {
+		GUEST_CODE(guest_touch_traced), .bits = 32, .rdi = TOUCH,
+	};
 
-	b->sys = must(wisp_open(), "/dev/wisp");
-	must(wisp_query(b->sys, &query), "query");
-	b->backend = wisp_backend_name(query.backend);
-	b->vm = must(wisp_create_vm(b->sys), "create VM");
-	memory = must(wisp_create_memory(b->sys, MEMORY_SIZE),
-		      "create memory");
-	must(wisp_set_slot(b->vm, 0, 0, MEMORY_SIZE, memory, 0,
-			   PROT_ALL), "set slot");
-	must(wisp_create_vcpu(b->vm, 0, &b->page), "create vCPU");
-	b->ram = mmap(NULL, MEMORY_SIZE, PROT_READ, MAP_SHARED, memory, 0);
-	if (b->ram == MAP_FAILED)
-		err(1, "map the guest's memory");
-	b->io.memory = device;
-	b->io.ram = ram;
-	b->io.opaque = b;
-	b->rows = json_object_new_array();
-	uname(&b->host);
-	b->unit = unit_of_tsc();
+	measure_in_guest(b, "cpuid", &cpuid, &cpuid1);
+	measure_in_guest(b, "msr", &msr, &msr1);
+	measure_in_guest(b, "first touch", &touch, &touch1);
 }
 
-static void measure_protect(struct bench *b)
+static void measure_exits(struct bench *b)
 {
-	measure(b, "protect 10000", batch_protect, PROTECT_CALLS, 1);
+	const struct guest port = { GUEST_CODE(guest_port), .bits = 32 };
+	const struct guest mmio = { GUEST_CODE(guest_mmio), .bits = 32 };
+	const struct guest hlt = {
+		GUEST_CODE(guest_hlt), .bits = 32, .handler = HLT_HANDLER,
+	};
 
-	start(b, guest_protected, guest_protected_end);
-	must(wisp_protect(b->vm, ranges_with(WISP_PROT_READ), 1), "protect");
-	measure(b, "exit of 1", batch_protected, BATCHES, BATCH);
-	must(wisp_protect(b->vm, ranges_with(WISP_PROT_READ), RANGES),
-	     "protect");
-	measure(b, "exit of 10000", batch_protected, BATCHES, BATCH);
-	start(b, guest_port, guest_port_end);
-	measure(b, "port at 10000", batch_port, BATCHES, BATCH);
-	must(wisp_protect(b->vm, ranges_with(PROT_ALL), RANGES),
-	     "protect no longer");
+	load(b->on, b->m, &port);
+	measure_traced(b, "port", batch_port);
+	b->on->want_state(b->m, 1);
+	measure_traced(b, "port+state", batch_port_state);
+
+	load(b->on, b->m, &mmio);
+	measure_traced(b, "mmio", batch_mmio);
+	b->on->want_state(b->m, 0);
+
+	load(b->on, b->m, &hlt);
+	b->on->run(b->m, STOP_HLT);
+	measure_traced(b, "hlt+interrupt", batch_interrupt);
 }
 
 /* Zeroing is in it: as a REP by QEMU, 8 bytes an instruction. */
 static void measure_huge(struct bench *b)
 {
-	int memory = must(wisp_create_memory_flags(b->sys, HUGE_SIZE,
-						   WISP_MEMORY_HUGE),
-			  "create memory");
-	struct wisp_stats before, after;
+	const struct guest touch = {
+		GUEST_CODE(guest_touch_huge), .bits = 32, .rdi = HUGE_PAGE,
+	};
+	struct machine *m = b->m;
+	uint64_t before;
 
-	must(wisp_set_slot(b->vm, 1, HUGE_GPA, HUGE_SIZE, memory, 0, PROT_ALL),
-	     "set slot");
-	start(b, guest_touch_huge, guest_touch_huge_end);
-	b->page->state.general.rdi = HUGE_GPA;
-	must(wisp_stats(b->vm, &before), "stats");
+	b->m = b->on->create(0, HUGE_SIZE, MEMORY_HUGE);
+	load(b->on, b->m, &touch);
+	before = b->on->faults(b->m);
 	measure(b, "touch 2M", batch_in_guest, HUGE_BATCHES, HUGE_BATCH);
-	must(wisp_stats(b->vm, &after), "stats");
-	if (after.faults - before.faults > HUGE_SIZE / HUGE_PAGE + 2)
+	if (b->on->faults(b->m) - before > HUGE_SIZE / HUGE_PAGE + 2)
 		errx(1, "the host has no 2 MiB pages left");
-	close(memory);
+	b->on->destroy(b->m);
+	b->m = m;
 }
 
 static void measure_all(struct bench *b)
 {
-	measure(b, "syscall", batch_syscall, BATCHES, BATCH);
-	measure(b, "null ioctl", batch_null_ioctl, BATCHES, BATCH);
-
-	start(b, guest_cpuid, guest_cpuid_end);
-	measure(b, "cpuid", batch_in_guest, BATCHES, BATCH);
-
-	start(b, guest_port, guest_port_end);
-	measure(b, "port", batch_port, BATCHES, BATCH);
-
-	start(b, guest_mmio, guest_mmio_end);
-	b->page->want = WISP_ASSIST_WANT;
-	measure(b, "mmio", batch_mmio, BATCHES, BATCH);
-
-	start(b, guest_touch, guest_touch_end);
-	measure(b, "first touch", batch_in_guest, BATCHES, BATCH);
-
+	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	measure_traced(b, "syscall", batch_syscall);
+	measure_traced(b, "null ioctl", batch_null_ioctl);
+	measure_in_driver(b);
+	measure_exits(b);
 	measure_huge(b);
-	measure_protect(b);
-
-	measure(b, "vm life", one_life, LIVES, 1);
+	if (b->on->measure_more)
+		b->on->measure_more(b);
+	b->on->destroy(b->m);
+	measure_lives(b);
 	measure_snapshots(b);
+}
+
+static void measure_backend(struct bench *b, const struct backend *on)
+{
+	const char *hardware;
+
+	b->on = on;
+	hardware = on->open();
+	if (hardware)
+		b->hardware = hardware;
+	measure_all(b);
+}
+
+static void load_module(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+		err(1, "%s", path);
+	close(fd);
+}
+
+/* ---- output --------------------------------------------------------------------------- */
+
+static void put_text(struct json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static void put_number(struct json_object *o, const char *key, uint64_t value)
+{
+	json_object_object_add(o, key, json_object_new_int64(value));
+}
+
+static struct json_object *json_row(const struct bench *b, const struct row *row)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_text(o, "op", row->op);
+	put_text(o, "backend", b->hardware);
+	put_text(o, "lab", b->lab);
+	put_text(o, "mitigations", b->mitigations);
+	put_number(o, "n", row->n);
+	for (int i = 0; i < BACKENDS; i++) {
+		if (row->there[i])
+			put_number(o, backends[i]->name, row->median[i]);
+		else
+			json_object_object_add(o, backends[i]->name, NULL);
+	}
+	put_text(o, "unit", row->unit);
+	put_number(o, "min", row->min);
+	put_number(o, "max", row->max);
+	put_text(o, "kernel", b->host.release);
+	put_text(o, "boot_id", b->boot_id);
+	return o;
+}
+
+static void print_json(const struct bench *b)
+{
+	struct json_object *all = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+	struct json_object *traced = json_object_new_array(), *o;
+
+	for (int i = 0; i < nrows; i++)
+		json_object_array_add(list, json_row(b, &rows[i]));
+	for (int i = 0; i < ntraces; i++) {
+		o = json_object_new_object();
+		put_text(o, "backend", traces[i].backend);
+		put_text(o, "op", traces[i].op);
+		json_object_array_add(traced, o);
+	}
+	json_object_object_add(all, "rows", list);
+	json_object_object_add(all, "traces", traced);
+	printf("BEGIN bench.json\n%s\nEND bench.json\n",
+	       json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY));
+	json_object_put(all);
 }
 
 static void print_help(FILE *out)
 {
-	fputs("usage: bench [--lab NAME] [--mitigations auto|off]\n", out);
+	fputs("usage: bench [--lab NAME] [--mitigations auto|off] [--trace]\n"
+	      "             [--alive N] [KVM-MODULE...]\n"
+	      "\n"
+	      "Without modules KVM is not measured. --trace: for the emulator's\n"
+	      "debugger, mark each operation once. --alive: with up to so many VMs at\n"
+	      "the same time (10000).\n", out);
 }
 
-int main(int argc, char **argv)
+static void read_options(struct bench *b, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "lab", required_argument, NULL, 'l' },
 		{ "mitigations", required_argument, NULL, 'm' },
+		{ "alive", required_argument, NULL, 'a' },
+		{ "trace", no_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	struct bench b = { .lab = "none", .mitigations = "auto" };
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (option) {
 		case 'l':
-			b.lab = optarg;
+			b->lab = optarg;
 			break;
 		case 'm':
-			b.mitigations = optarg;
+			b->mitigations = optarg;
+			break;
+		case 'a':
+			b->alive = atoi(optarg);
+			break;
+		case 't':
+			b->trace = 1;
 			break;
 		case 'h':
 			print_help(stdout);
-			return 0;
+			exit(0);
 		default:
 			print_help(stderr);
-			return 2;
+			exit(2);
 		}
 	}
-	if (optind < argc) {
-		print_help(stderr);
-		return 2;
-	}
-	if (strcmp(b.mitigations, "auto") && strcmp(b.mitigations, "off"))
+	if (b->alive < 2)
+		errx(2, "--alive is 2 or more");
+	if (strcmp(b->mitigations, "auto") && strcmp(b->mitigations, "off"))
 		errx(2, "--mitigations is auto or off");
+}
 
+static void prepare(struct bench *b)
+{
+	const struct rlimit files = { 65536, 65536 };
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+
+	if (!f || fscanf(f, "%39s", b->boot_id) != 1)
+		err(1, "boot_id");
+	fclose(f);
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		err(1, "RLIMIT_NOFILE");
+	uname(&b->host);
+	b->unit = unit_of_tsc();
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = { .lab = "none", .mitigations = "auto", .alive = 10000 };
+
+	read_options(&b, argc, argv);
 	prepare(&b);
-	fprintf(stderr, "%-14s %10s %10s %10s\n", "", "median", "min", "max");
-	measure_all(&b);
-	printf("BEGIN bench.json\n%s\nEND bench.json\n",
-	       json_object_to_json_string_ext(b.rows,
-					      JSON_C_TO_STRING_PRETTY));
-	json_object_put(b.rows);
+	measure_backend(&b, &wisp_backend);
+	if (optind < argc) {
+		for (int i = optind; i < argc; i++)
+			load_module(argv[i]);
+		measure_backend(&b, &kvm_backend);
+	}
+	print_json(&b);
 	return 0;
 }

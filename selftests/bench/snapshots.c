@@ -1,205 +1,272 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What snapshots, forks and resets cost. The VM has 512 MiB, all of it touched;
- * its guest runs on 2 MiB pages of its own and writes one word each in as many
- * pages as it is told.
+ * its guest runs on 2 MiB pages of its own.
  */
 #include <err.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "../snippet.h"
 #include "bench.h"
 
 #define MEMORY_SIZE	(512UL << 20)
-#define PML4		0x3000
-#define PDPT		0x4000
-#define PD		0x5000
-#define CODE		0x10000
 #define DATA		0x40000
-#define PAGE		4096UL
 
 /* Pages that are written lie this far apart, so that no two share a table's line. */
 #define SCATTERED	(131 * PAGE)
+#define FORK_APART	(1001 * PAGE)
 #define ROUNDS		15
 #define WARM		4
+#define DEPTH		64
+#define MAX_ALIVE	10000
+#define READS		1000
 
-/* Writes ECX pages from RDI on, RBX apart; then the next round. */
-SNIPPET(guest_write, 64,
+/* Writes ECX pages from RDI on, RBX apart, and reads EDX more; then again. */
+SNIPPET(guest_job, 64,
 	"1:	hlt\n"
-	"	mov %ecx, %edx\n"
+	"	mov %ecx, %r8d\n"
 	"	mov %rdi, %rsi\n"
-	"2:	incq (%rsi)\n"
+	"2:	dec %r8d\n"
+	"	js 3f\n"
+	"	incq (%rsi)\n"
 	"	add %rbx, %rsi\n"
-	"	dec %edx\n"
-	"	jnz 2b\n"
-	"	jmp 1b");
-
-/* Writes one page and reads ten. */
-SNIPPET(guest_fork, 64,
-	"1:	hlt\n"
-	"	incq (%rdi)\n"
-	"	mov %rdi, %rsi\n"
-	"	mov $10, %edx\n"
-	"2:	add %rbx, %rsi\n"
+	"	jmp 2b\n"
+	"3:	mov %edx, %r8d\n"
+	"4:	dec %r8d\n"
+	"	js 1b\n"
 	"	mov (%rsi), %rax\n"
-	"	dec %edx\n"
-	"	jnz 2b\n"
-	"	jmp 1b");
+	"	add %rbx, %rsi\n"
+	"	jmp 4b");
 
-struct machine {
-	int vm;
-	struct wisp_vcpu_page *page;
-};
+static struct machine *alive[MAX_ALIVE];
+static unsigned int nalive;
 
-/* From one HLT to the next. */
-static void go(struct machine *m)
+static struct guest job(uint64_t writes, uint64_t reads, uint64_t apart)
 {
-	m->page->complete = 1;
-	must(wisp_run(m->vm, 0), "run");
-	if (m->page->exit.reason != WISP_EXIT_HLT)
-		errx(1, "snapshots: %s", wisp_exit_name(m->page->exit.reason));
-}
-
-static struct wisp_segment flat(uint16_t selector, uint16_t attributes)
-{
-	return (struct wisp_segment){
-		.limit = 0xffffffff,
-		.selector = selector,
-		.attributes = attributes,
+	return (struct guest){
+		GUEST_CODE(guest_job), .bits = 64,
+		.rcx = writes, .rdx = reads, .rbx = apart, .rdi = DATA,
 	};
 }
 
-/* The guest stands at its HLT, about to write @npages that are @apart. */
-static void stand(struct machine *m, const char *code, const char *end,
-		  uint64_t npages, uint64_t apart)
+/* The guest stands at its HLT, about to do @what. */
+static void stand(struct bench *b, struct machine *m, struct guest what)
 {
-	struct wisp_state *s = &m->page->state;
-	struct wisp_segment data = flat(0x10, 0xc093);
-
-	must(wisp_get_state(m->vm, 0, WISP_ASSIST_WANT, s), "get state");
-	must(wisp_write(m->vm, CODE, code, end - code), "load the guest");
-	s->segments.cs = flat(0x08, 0xa09b);
-	s->segments.ds = data;
-	s->segments.es = data;
-	s->segments.ss = data;
-	s->control.cr0 = 0x80000011;
-	s->control.cr3 = PML4;
-	s->control.cr4 = 0x20;
-	s->control.efer = 0x500;
-	s->general.rip = CODE;
-	s->general.rflags = 2;
-	s->general.rcx = npages;
-	s->general.rdi = DATA;
-	s->general.rbx = apart;
-	m->page->dirty = WISP_ASSIST_WANT;
-	m->page->complete = 0;
-	must(wisp_run(m->vm, 0), "run");
+	b->on->start(m, &what);
+	b->on->run(m, STOP_HLT);
 }
 
-static void boot(struct bench *b, struct machine *m)
+static struct machine *boot(struct bench *b)
 {
-	uint64_t entry;
-	int memory;
+	struct machine *m = b->on->create(0, MEMORY_SIZE, MEMORY_TRACKED);
+	const struct guest all = job((MEMORY_SIZE - DATA) / PAGE, 0, PAGE);
 
-	m->vm = must(wisp_create_vm(b->sys), "create VM");
-	memory = must(wisp_create_memory(b->sys, MEMORY_SIZE), "create memory");
-	must(wisp_set_slot(m->vm, 0, 0, MEMORY_SIZE, memory, 0,
-			   WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC),
-	     "set slot");
-	must(wisp_create_vcpu(m->vm, 0, &m->page), "create vCPU");
-	close(memory);
-	entry = PDPT | 3;
-	must(wisp_write(m->vm, PML4, &entry, 8), "write");
-	entry = PD | 3;
-	must(wisp_write(m->vm, PDPT, &entry, 8), "write");
-	for (uint64_t i = 0; i < MEMORY_SIZE >> 21; i++) {
-		entry = i << 21 | 0x83;
-		must(wisp_write(m->vm, PD + 8 * i, &entry, 8), "write");
-	}
-	stand(m, guest_write, guest_write_end, (MEMORY_SIZE - DATA) / PAGE, PAGE);
-	go(m);
+	load(b->on, m, &all);
+	b->on->run(m, STOP_HLT);
+	b->on->run(m, STOP_HLT);
+	return m;
 }
 
-static void measure_snapshot(struct bench *b, struct machine *m)
+static struct snapshot *measure_snapshot(struct bench *b, struct machine *m)
 {
+	struct snapshot *s = NULL;
 	uint64_t ticks[ROUNDS], before;
 
-	stand(m, guest_write, guest_write_end, 1, PAGE);
-	for (int i = 0; i < ROUNDS; i++) {
-		go(m);
+	stand(b, m, job(1, 0, PAGE));
+	for (int i = 0; i < b->on->snapshots; i++) {
+		b->on->run(m, STOP_HLT);
+		if (s)
+			b->on->drop(s);
+		trace_begin(b, i == 1 ? "snapshot" : NULL);
 		before = rdtsc();
-		close(must(wisp_snapshot(m->vm), "snapshot"));
+		s = b->on->snapshot(m, NULL);
 		ticks[i] = rdtsc() - before;
+		trace_end();
 	}
-	add_ticks(b, "snapshot", ticks, ROUNDS, 1);
+	add_ticks(b, "snapshot", ticks, b->on->snapshots, 1);
+	return s;
 }
 
-static void measure_resets(struct bench *b, struct machine *m, int npages)
+static void measure_resets(struct bench *b, struct machine *m,
+			   struct snapshot **s, int npages)
 {
 	uint64_t resets[ROUNDS], rounds[ROUNDS], start, written, end;
-	char op[32];
+	char op[32], round[32];
 
-	stand(m, guest_write, guest_write_end, npages, SCATTERED);
-	close(must(wisp_snapshot(m->vm), "snapshot"));
+	snprintf(op, sizeof(op), "reset %d", npages);
+	snprintf(round, sizeof(round), "round %d", npages);
+	stand(b, m, job(npages, 0, SCATTERED));
+	*s = b->on->snapshot(m, *s);
 	for (int i = -WARM; i < ROUNDS; i++) {
 		start = rdtsc();
-		go(m);
+		b->on->run(m, STOP_HLT);
 		written = rdtsc();
-		must(wisp_reset(m->vm, -1), "reset");
+		trace_begin(b, i == 0 && npages < 1000 ? op : NULL);
+		b->on->reset(m, *s);
 		end = rdtsc();
+		trace_end();
 		if (i < 0)
 			continue;
 		resets[i] = end - written;
 		rounds[i] = end - start;
 	}
-	snprintf(op, sizeof(op), "reset %d", npages);
 	add_ticks(b, op, resets, ROUNDS, 1);
-	snprintf(op, sizeof(op), "round %d", npages);
-	add_ticks(b, op, rounds, ROUNDS, 1);
+	add_ticks(b, round, rounds, ROUNDS, 1);
 }
 
-static void measure_forks(struct bench *b, struct machine *m)
+static struct machine *ran(struct bench *b, struct snapshot *s)
 {
-	uint64_t forks[ROUNDS], ends[ROUNDS], start, ran;
-	struct machine fork;
-	int snapshot;
+	struct machine *m = b->on->fork(s);
 
-	stand(m, guest_fork, guest_fork_end, 1, 1001 * PAGE);
-	snapshot = must(wisp_snapshot(m->vm), "snapshot");
+	b->on->run(m, STOP_HLT);
+	return m;
+}
+
+/* All work that the CPU does for them; waiting is not in it. */
+static void measure_forks(struct bench *b, struct snapshot *s, const char *suffix)
+{
+	uint64_t forks[ROUNDS], ends[ROUNDS], start, forked;
+	char op[32], end[32];
+	struct machine *m;
+
+	snprintf(op, sizeof(op), "fork%s", suffix);
+	snprintf(end, sizeof(end), "fork end%s", suffix);
+	soak_start();
 	for (int i = -WARM; i < ROUNDS; i++) {
-		start = rdtsc();
-		fork.vm = must(wisp_fork(b->sys, snapshot), "fork");
-		fork.page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
-				 fork.vm, 0);
-		if (fork.page == MAP_FAILED)
-			err(1, "map the shared page");
-		go(&fork);
-		ran = rdtsc();
-		munmap(fork.page, PAGE);
-		close(fork.vm);
+		start = work();
+		m = ran(b, s);
+		forked = work();
+		b->on->destroy(m);
 		if (i < 0)
 			continue;
-		ends[i] = rdtsc() - ran;
-		forks[i] = ran - start;
+		ends[i] = work() - forked;
+		forks[i] = forked - start;
 	}
-	add_ticks(b, "fork", forks, ROUNDS, 1);
-	add_ticks(b, "fork end", ends, ROUNDS, 1);
-	close(snapshot);
+	soak_stop();
+	add_ticks(b, op, forks, ROUNDS, 1);
+	add_ticks(b, end, ends, ROUNDS, 1);
+}
+
+static void trace_fork(struct bench *b, struct snapshot *s)
+{
+	struct machine *m;
+
+	trace_begin(b, "fork");
+	m = ran(b, s);
+	trace_end();
+	trace_begin(b, "fork end");
+	b->on->destroy(m);
+	trace_end();
+}
+
+static void measure_elapsed(struct bench *b, struct snapshot *s)
+{
+	uint64_t ticks[ROUNDS], start;
+	struct machine *m;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		m = ran(b, s);
+		start = rdtsc();
+		b->on->destroy(m);
+		ticks[i] = rdtsc() - start;
+	}
+	add_ticks(b, "fork end elapsed", ticks, ROUNDS, 1);
+}
+
+/* KiB for each of @n forks, which stay. */
+static void measure_memory(struct bench *b, struct snapshot *s, const char *op,
+			   struct machine *(*make)(struct bench *b,
+						   struct snapshot *s),
+			   unsigned int n)
+{
+	uint64_t before = memory_free(), kib;
+
+	while (nalive < n)
+		alive[nalive++] = make(b, s);
+	kib = (before - memory_free()) / nalive;
+	add_values(b, op, &kib, 1, nalive, "KiB");
+}
+
+static void end_all(struct bench *b)
+{
+	while (nalive)
+		b->on->destroy(alive[--nalive]);
+}
+
+static struct machine *never_ran(struct bench *b, struct snapshot *s)
+{
+	return b->on->fork(s);
+}
+
+static void measure_alive(struct bench *b, struct snapshot *s)
+{
+	measure_memory(b, s, "fork memory idle", never_ran, max_alive(b, 200));
+	end_all(b);
+	measure_memory(b, s, "fork memory", ran, max_alive(b, 1000));
+	if (nalive == 1000)
+		measure_forks(b, s, " at 1000");
+	if (max_alive(b, 10000) == 10000) {
+		while (nalive < 10000)
+			alive[nalive++] = ran(b, s);
+		measure_forks(b, s, " at 10000");
+	}
+	end_all(b);
+}
+
+/* A fork of a fork of a fork... */
+static void measure_depth(struct bench *b, struct snapshot *s)
+{
+	static struct machine *chain[DEPTH];
+	static struct snapshot *snapshots[DEPTH];
+
+	for (int i = 1; i < DEPTH; i++) {
+		chain[i] = ran(b, i == 1 ? s : snapshots[i - 1]);
+		snapshots[i] = b->on->snapshot(chain[i], NULL);
+	}
+	measure_forks(b, snapshots[DEPTH - 1], " at depth 64");
+	for (int i = DEPTH - 1; i > 0; i--) {
+		b->on->drop(snapshots[i]);
+		b->on->destroy(chain[i]);
+	}
+}
+
+static void measure_faults(struct bench *b, struct snapshot *s)
+{
+	struct machine *m = b->on->fork(s);
+	uint64_t before = b->on->faults(m), faults;
+
+	b->on->run(m, STOP_HLT);
+	faults = b->on->faults(m) - before;
+	add_values(b, "fork faults", &faults, 1, READS, "faults");
+	b->on->destroy(m);
 }
 
 void measure_snapshots(struct bench *b)
 {
-	struct machine m;
+	struct machine *m = boot(b);
+	struct snapshot *s = measure_snapshot(b, m);
 
-	boot(b, &m);
-	measure_snapshot(b, &m);
-	measure_resets(b, &m, 1);
-	measure_resets(b, &m, 100);
-	measure_resets(b, &m, 1000);
-	measure_forks(b, &m);
-	munmap(m.page, PAGE);
-	close(m.vm);
+	measure_resets(b, m, &s, 1);
+	measure_resets(b, m, &s, 100);
+	measure_resets(b, m, &s, 1000);
+
+	stand(b, m, job(0, READS, SCATTERED));
+	s = b->on->snapshot(m, s);
+	measure_faults(b, s);
+
+	stand(b, m, job(1, 10, FORK_APART));
+	s = b->on->snapshot(m, s);
+	b->on->destroy(m);
+	/* One is alive in any case: the first of all costs KVM more. */
+	alive[nalive++] = ran(b, s);
+	measure_forks(b, s, "");
+	measure_elapsed(b, s);
+	trace_fork(b, s);
+	end_all(b);
+	if (b->on->forks_forks)
+		measure_depth(b, s);
+	measure_alive(b, s);
+	b->on->drop(s);
 }

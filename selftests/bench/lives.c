@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a VM costs from nothing to its first exit and back to nothing. */
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+#define LIFE_SIZE	(2UL << 20)
+#define LIFE_GPA	((1ULL << 32) - LIFE_SIZE)
+#define RESET_VECTOR	0xfffffff0
+#define LIVES		20
+#define MAX_ALIVE	10000
+
+static struct machine *alive[MAX_ALIVE];
+static unsigned int nalive;
+
+unsigned int max_alive(const struct bench *b, unsigned int n)
+{
+	unsigned int most = b->on->max_alive < b->alive ? b->on->max_alive : b->alive;
+
+	return n < most ? n : most;
+}
+
+/* It runs as it is after its creation. */
+static struct machine *born(struct bench *b)
+{
+	static const char hlt = 0xf4;
+	struct machine *m = b->on->create(LIFE_GPA, LIFE_SIZE, MEMORY_PLAIN);
+
+	b->on->write(m, RESET_VECTOR, &hlt, 1);
+	b->on->run(m, STOP_HLT);
+	return m;
+}
+
+uint64_t memory_free(void)
+{
+	unsigned long long kib;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	if (!f)
+		err(1, "/proc/meminfo");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemFree: %llu kB", &kib) == 1)
+			break;
+	fclose(f);
+	return kib;
+}
+
+/* All work that the CPU does for it, by whomever; waiting is not in it. */
+static void measure_work(struct bench *b, const char *op)
+{
+	uint64_t ticks[LIVES], start;
+
+	soak_start();
+	for (int i = -1; i < LIVES; i++) {
+		start = work();
+		b->on->destroy(born(b));
+		if (i >= 0)
+			ticks[i] = work() - start;
+	}
+	soak_stop();
+	add_ticks(b, op, ticks, LIVES, 1);
+}
+
+static void measure_elapsed(struct bench *b)
+{
+	uint64_t ticks[LIVES], start;
+
+	for (int i = -1; i < LIVES; i++) {
+		start = rdtsc();
+		b->on->destroy(born(b));
+		if (i >= 0)
+			ticks[i] = rdtsc() - start;
+	}
+	add_ticks(b, "vm life elapsed", ticks, LIVES, 1);
+}
+
+/* Another one is alive in any case: the first of all costs KVM more. */
+static void measure_at(struct bench *b, unsigned int n)
+{
+	char op[32];
+
+	if (max_alive(b, n) < n)
+		return;
+	while (nalive < n)
+		alive[nalive++] = born(b);
+	snprintf(op, sizeof(op), "vm life at %u", n);
+	measure_work(b, op);
+}
+
+void measure_lives(struct bench *b)
+{
+	uint64_t before, kib;
+
+	alive[nalive++] = born(b);
+	measure_work(b, "vm life");
+	measure_elapsed(b);
+	trace_begin(b, "vm life");
+	b->on->destroy(born(b));
+	trace_end();
+	before = memory_free();
+	while (nalive < max_alive(b, 1000))
+		alive[nalive++] = born(b);
+	kib = (before - memory_free()) / (nalive - 1);
+	add_values(b, "vm memory", &kib, 1, nalive - 1, "KiB");
+	measure_at(b, 1000);
+	measure_at(b, 10000);
+	while (nalive)
+		b->on->destroy(alive[--nalive]);
+}
