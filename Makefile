@@ -42,7 +42,7 @@ FOR_LAB = KDIR=/lib/modules/$$(selftests/lab/kernel)/build
 
 .PHONY: all module userspace selftests planted install install-user deb clean help \
 	debug-kernel check check-debug check-kernels check-long fuzz demo demo-built shell \
-	bench lab
+	bench bench-long lab
 
 all: module userspace
 
@@ -61,6 +61,7 @@ help:
 	@echo 'fuzz        without end: FUZZ="state", "ioctls --seed 7", "code" (the default)'
 	@echo 'check-long  suites of races, lifetimes and hosts again and again; half an hour'
 	@echo 'bench       Wisp beside KVM: build/bench.json, bench.svg; LAB=vmx: one lab'
+	@echo 'bench-long  how its costs grow: build/bench-long.json, bench-long.svg'
 	@echo 'shell       a shell in the lab, with wisp.ko loaded'
 	@echo 'clean       remove $(BUILD)'
 
@@ -145,7 +146,10 @@ bench:
 	@selftests/lab/packages bench
 	+@$(MAKE) --no-print-directory lab
 	+@$(MAKE) --no-print-directory selftests
-	selftests/lab/bench $(if $(LAB_CHOSEN),--lab $(LAB))
+	selftests/lab/bench $(if $(LAB_CHOSEN),--lab $(LAB)) $(BENCH_FLAGS)
+
+bench-long: BENCH_FLAGS := --curves
+bench-long: bench
 
 # ---- the tests --------------------------------------------------------------
 

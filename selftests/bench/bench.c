@@ -37,7 +37,7 @@
 #define HUGE_BATCHES	7
 #define HUGE_SIZE	((HUGE_BATCHES + 2UL) * HUGE_BATCH * HUGE_PAGE)
 
-#define MAX_ROWS	64
+#define MAX_ROWS	128
 #define MAX_TRACES	64
 
 enum { WISP, KVM, BACKENDS };
@@ -335,12 +335,16 @@ static const char *unit_of_tsc(void)
 	return "instructions";
 }
 
-static void measure_in_driver(struct bench *b)
+void measure_port(struct bench *b, const char *op)
 {
-	const struct guest cpuid = { GUEST_CODE(guest_cpuid), .bits = 32 };
-	const struct guest cpuid1 = { GUEST_CODE(guest_cpuid_traced), .bits = 32 };
-	const struct guest msr = { GUEST_CODE(guest_msr), .bits = 32 };
-	const struct guest msr1 = { GUEST_CODE(guest_msr_traced), .bits = 32 };
+	const struct guest port = { GUEST_CODE(guest_port), .bits = 32 };
+
+	load(b->on, b->m, &port);
+	measure_traced(b, op, batch_port);
+}
+
+void measure_touch(struct bench *b, const char *op)
+{
 	const struct guest touch = {
 		GUEST_CODE(guest_touch), .bits = 32, .rdi = TOUCH,
 	};
@@ -348,21 +352,29 @@ static void measure_in_driver(struct bench *b)
 		GUEST_CODE(guest_touch_traced), .bits = 32, .rdi = TOUCH,
 	};
 
+	measure_in_guest(b, op, &touch, &touch1);
+}
+
+static void measure_in_driver(struct bench *b)
+{
+	const struct guest cpuid = { GUEST_CODE(guest_cpuid), .bits = 32 };
+	const struct guest cpuid1 = { GUEST_CODE(guest_cpuid_traced), .bits = 32 };
+	const struct guest msr = { GUEST_CODE(guest_msr), .bits = 32 };
+	const struct guest msr1 = { GUEST_CODE(guest_msr_traced), .bits = 32 };
+
 	measure_in_guest(b, "cpuid", &cpuid, &cpuid1);
 	measure_in_guest(b, "msr", &msr, &msr1);
-	measure_in_guest(b, "first touch", &touch, &touch1);
+	measure_touch(b, "first touch");
 }
 
 static void measure_exits(struct bench *b)
 {
-	const struct guest port = { GUEST_CODE(guest_port), .bits = 32 };
 	const struct guest mmio = { GUEST_CODE(guest_mmio), .bits = 32 };
 	const struct guest hlt = {
 		GUEST_CODE(guest_hlt), .bits = 32, .handler = HLT_HANDLER,
 	};
 
-	load(b->on, b->m, &port);
-	measure_traced(b, "port", batch_port);
+	measure_port(b, "port");
 	b->on->want_state(b->m, 1);
 	measure_traced(b, "port+state", batch_port_state);
 
@@ -407,6 +419,8 @@ static void measure_all(struct bench *b)
 	b->on->destroy(b->m);
 	measure_lives(b);
 	measure_snapshots(b);
+	if (b->curves)
+		measure_curves(b);
 }
 
 static void measure_backend(struct bench *b, const struct backend *on)
@@ -492,7 +506,7 @@ static void print_help(FILE *out)
 	      "\n"
 	      "Without modules KVM is not measured. --trace: for the emulator's\n"
 	      "debugger, mark each operation once. --alive: with up to so many VMs at\n"
-	      "the same time (10000).\n", out);
+	      "the same time (10000). --curves: how costs grow, too.\n", out);
 }
 
 static void read_options(struct bench *b, int argc, char **argv)
@@ -501,6 +515,7 @@ static void read_options(struct bench *b, int argc, char **argv)
 		{ "lab", required_argument, NULL, 'l' },
 		{ "mitigations", required_argument, NULL, 'm' },
 		{ "alive", required_argument, NULL, 'a' },
+		{ "curves", no_argument, NULL, 'c' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -517,6 +532,9 @@ static void read_options(struct bench *b, int argc, char **argv)
 			break;
 		case 'a':
 			b->alive = atoi(optarg);
+			break;
+		case 'c':
+			b->curves = 1;
 			break;
 		case 't':
 			b->trace = 1;

@@ -69,6 +69,9 @@ struct backend {
 
 	struct machine *(*create)(uint64_t gpa, uint64_t size, enum memory kind);
 	void (*destroy)(struct machine *m);
+	/* One more of those; slot 0 is there. The same memory at @gpa, too. */
+	void (*add_slot)(struct machine *m, unsigned int slot, uint64_t gpa,
+			 uint64_t size);
 	void (*write)(struct machine *m, uint64_t gpa, const void *data,
 		      size_t size);
 	void (*read)(struct machine *m, uint64_t gpa, void *data, size_t size);
@@ -106,6 +109,7 @@ struct bench {
 	const char *unit;
 	unsigned int alive;	/* VMs or forks at the same time, at most */
 	int trace;		/* each operation once */
+	int curves;		/* how costs grow, too */
 	struct machine *m;	/* the one that most operations use */
 	struct utsname host;
 	char boot_id[40];
@@ -153,13 +157,24 @@ void soak_start(void);
 void soak_stop(void);
 uint64_t work(void);
 
+/* In b->m, whose memory is from 0 on; of @op "port" and "first touch". */
+void measure_port(struct bench *b, const char *op);
+void measure_touch(struct bench *b, const char *op);
+
 /* lives.c */
 void measure_lives(struct bench *b);
+/* All work for the life of a VM with memory of @size from 0 on. */
+void measure_life_of(struct bench *b, const char *op, uint64_t size);
 /* KiB. */
 uint64_t memory_free(void);
 unsigned int max_alive(const struct bench *b, unsigned int n);
 
 /* snapshots.c */
 void measure_snapshots(struct bench *b);
+/* The same of the fork of a VM with memory of @size, nearly all never touched. */
+void measure_fork_of(struct bench *b, const char *suffix, uint64_t size);
+
+/* curves.c */
+void measure_curves(struct bench *b);
 
 #endif

@@ -85,16 +85,24 @@ static void null_ioctl(void)
 	ioctl(sys, KVM_GET_API_VERSION, 0);
 }
 
-static void set_slot(struct machine *m, uint32_t flags)
+static void put_slot(struct machine *m, unsigned int slot, uint64_t gpa,
+		     uint64_t size, uint32_t flags)
 {
 	struct kvm_userspace_memory_region region = {
+		.slot = slot,
 		.flags = flags,
-		.guest_phys_addr = m->gpa,
-		.memory_size = m->size,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
 		.userspace_addr = (uintptr_t)m->ram,
 	};
 
 	call(m->vm, KVM_SET_USER_MEMORY_REGION, &region, "set slot");
+}
+
+static void add_slot(struct machine *m, unsigned int slot, uint64_t gpa,
+		     uint64_t size)
+{
+	put_slot(m, slot, gpa, size, 0);
 }
 
 static void *map(size_t size, int flags, int fd, off_t offset)
@@ -141,7 +149,7 @@ static struct machine *create(uint64_t gpa, uint64_t size, enum memory kind)
 		     m->memfd, 0);
 	if (kind == MEMORY_HUGE && madvise(m->ram, size, MADV_HUGEPAGE))
 		err(1, "2 MiB pages");
-	set_slot(m, 0);
+	put_slot(m, 0, m->gpa, m->size, 0);
 	create_vcpu(m);
 	return m;
 }
@@ -312,7 +320,7 @@ static struct snapshot *take_snapshot(struct machine *m, struct snapshot *old)
 	s->ram = map(s->size, MAP_SHARED | MAP_POPULATE, s->memfd, 0);
 	m->ring = map(RING_SIZE, MAP_SHARED, m->vcpu,
 		      KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
-	set_slot(m, KVM_MEM_LOG_DIRTY_PAGES);
+	put_slot(m, 0, m->gpa, m->size, KVM_MEM_LOG_DIRTY_PAGES);
 	return s;
 }
 
@@ -338,7 +346,7 @@ static struct machine *fork_machine(struct snapshot *s)
 	m->memfd = -1;
 	m->vm = call(sys, KVM_CREATE_VM, NULL, "create VM");
 	m->ram = map(m->size, MAP_PRIVATE | MAP_NORESERVE, s->memfd, 0);
-	set_slot(m, 0);
+	put_slot(m, 0, m->gpa, m->size, 0);
 	create_vcpu(m);
 	set_cpu(m, &s->state);
 	return m;
@@ -364,6 +372,7 @@ const struct backend kvm_backend = {
 	.null_ioctl = null_ioctl,
 	.create = create,
 	.destroy = destroy,
+	.add_slot = add_slot,
 	.write = write_memory,
 	.read = read_memory,
 	.start = start,

@@ -8,7 +8,7 @@
 #include "bench.h"
 
 #define LIFE_SIZE	(2UL << 20)
-#define LIFE_GPA	((1ULL << 32) - LIFE_SIZE)
+#define TOP		(1ULL << 32)
 #define RESET_VECTOR	0xfffffff0
 #define LIVES		20
 #define MAX_ALIVE	10000
@@ -23,15 +23,21 @@ unsigned int max_alive(const struct bench *b, unsigned int n)
 	return n < most ? n : most;
 }
 
-/* It runs as it is after its creation. */
-static struct machine *born(struct bench *b)
+/* It runs as it is after its creation: just below 4 GiB. */
+static struct machine *born_with(struct bench *b, uint64_t size)
 {
 	static const char hlt = 0xf4;
-	struct machine *m = b->on->create(LIFE_GPA, LIFE_SIZE, MEMORY_PLAIN);
+	uint64_t gpa = size < TOP ? TOP - size : 0;
+	struct machine *m = b->on->create(gpa, size, MEMORY_PLAIN);
 
 	b->on->write(m, RESET_VECTOR, &hlt, 1);
 	b->on->run(m, STOP_HLT);
 	return m;
+}
+
+static struct machine *born(struct bench *b)
+{
+	return born_with(b, LIFE_SIZE);
 }
 
 uint64_t memory_free(void)
@@ -50,14 +56,14 @@ uint64_t memory_free(void)
 }
 
 /* All work that the CPU does for it, by whomever; waiting is not in it. */
-static void measure_work(struct bench *b, const char *op)
+void measure_life_of(struct bench *b, const char *op, uint64_t size)
 {
 	uint64_t ticks[LIVES], start;
 
 	soak_start();
 	for (int i = -1; i < LIVES; i++) {
 		start = work();
-		b->on->destroy(born(b));
+		b->on->destroy(born_with(b, size));
 		if (i >= 0)
 			ticks[i] = work() - start;
 	}
@@ -88,24 +94,33 @@ static void measure_at(struct bench *b, unsigned int n)
 	while (nalive < n)
 		alive[nalive++] = born(b);
 	snprintf(op, sizeof(op), "vm life at %u", n);
-	measure_work(b, op);
+	measure_life_of(b, op, LIFE_SIZE);
 }
 
-void measure_lives(struct bench *b)
+static void measure_memory(struct bench *b)
 {
-	uint64_t before, kib;
+	uint64_t before = memory_free(), kib;
 
-	alive[nalive++] = born(b);
-	measure_work(b, "vm life");
-	measure_elapsed(b);
-	trace_begin(b, "vm life");
-	b->on->destroy(born(b));
-	trace_end();
-	before = memory_free();
 	while (nalive < max_alive(b, 1000))
 		alive[nalive++] = born(b);
 	kib = (before - memory_free()) / (nalive - 1);
 	add_values(b, "vm memory", &kib, 1, nalive - 1, "KiB");
+}
+
+void measure_lives(struct bench *b)
+{
+
+	alive[nalive++] = born(b);
+	measure_life_of(b, "vm life", LIFE_SIZE);
+	measure_elapsed(b);
+	trace_begin(b, "vm life");
+	b->on->destroy(born(b));
+	trace_end();
+	if (b->curves) {
+		measure_at(b, 10);
+		measure_at(b, 100);
+	}
+	measure_memory(b);
 	measure_at(b, 1000);
 	measure_at(b, 10000);
 	while (nalive)

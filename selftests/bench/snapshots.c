@@ -58,10 +58,11 @@ static void stand(struct bench *b, struct machine *m, struct guest what)
 	b->on->run(m, STOP_HLT);
 }
 
-static struct machine *boot(struct bench *b)
+/* Its guest has written @npages, one behind the other. */
+static struct machine *boot(struct bench *b, uint64_t size, uint64_t npages)
 {
-	struct machine *m = b->on->create(0, MEMORY_SIZE, MEMORY_TRACKED);
-	const struct guest all = job((MEMORY_SIZE - DATA) / PAGE, 0, PAGE);
+	struct machine *m = b->on->create(0, size, MEMORY_TRACKED);
+	const struct guest all = job(npages, 0, PAGE);
 
 	load(b->on, m, &all);
 	b->on->run(m, STOP_HLT);
@@ -200,18 +201,30 @@ static struct machine *never_ran(struct bench *b, struct snapshot *s)
 	return b->on->fork(s);
 }
 
+static void measure_at(struct bench *b, struct snapshot *s, unsigned int n)
+{
+	char suffix[32];
+
+	if (max_alive(b, n) < n)
+		return;
+	while (nalive < n)
+		alive[nalive++] = ran(b, s);
+	snprintf(suffix, sizeof(suffix), " at %u", n);
+	measure_forks(b, s, suffix);
+}
+
 static void measure_alive(struct bench *b, struct snapshot *s)
 {
 	measure_memory(b, s, "fork memory idle", never_ran, max_alive(b, 200));
 	end_all(b);
-	measure_memory(b, s, "fork memory", ran, max_alive(b, 1000));
-	if (nalive == 1000)
-		measure_forks(b, s, " at 1000");
-	if (max_alive(b, 10000) == 10000) {
-		while (nalive < 10000)
-			alive[nalive++] = ran(b, s);
-		measure_forks(b, s, " at 10000");
+	if (b->curves) {
+		measure_at(b, s, 10);
+		measure_at(b, s, 100);
+		end_all(b);
 	}
+	measure_memory(b, s, "fork memory", ran, max_alive(b, 1000));
+	measure_at(b, s, 1000);
+	measure_at(b, s, 10000);
 	end_all(b);
 }
 
@@ -220,12 +233,18 @@ static void measure_depth(struct bench *b, struct snapshot *s)
 {
 	static struct machine *chain[DEPTH];
 	static struct snapshot *snapshots[DEPTH];
+	char suffix[32];
 
+	snapshots[0] = s;
 	for (int i = 1; i < DEPTH; i++) {
-		chain[i] = ran(b, i == 1 ? s : snapshots[i - 1]);
+		chain[i] = ran(b, snapshots[i - 1]);
 		snapshots[i] = b->on->snapshot(chain[i], NULL);
+		/* At depths that are powers of two. */
+		if (i + 1 != DEPTH && (!b->curves || i & (i + 1)))
+			continue;
+		snprintf(suffix, sizeof(suffix), " at depth %d", i + 1);
+		measure_forks(b, snapshots[i], suffix);
 	}
-	measure_forks(b, snapshots[DEPTH - 1], " at depth 64");
 	for (int i = DEPTH - 1; i > 0; i--) {
 		b->on->drop(snapshots[i]);
 		b->on->destroy(chain[i]);
@@ -243,9 +262,21 @@ static void measure_faults(struct bench *b, struct snapshot *s)
 	b->on->destroy(m);
 }
 
+void measure_fork_of(struct bench *b, const char *suffix, uint64_t size)
+{
+	struct machine *m = boot(b, size, 1024);
+	struct snapshot *s;
+
+	stand(b, m, job(1, 10, FORK_APART));
+	s = b->on->snapshot(m, NULL);
+	b->on->destroy(m);
+	measure_forks(b, s, suffix);
+	b->on->drop(s);
+}
+
 void measure_snapshots(struct bench *b)
 {
-	struct machine *m = boot(b);
+	struct machine *m = boot(b, MEMORY_SIZE, (MEMORY_SIZE - DATA) / PAGE);
 	struct snapshot *s = measure_snapshot(b, m);
 
 	measure_resets(b, m, &s, 1);

@@ -74,6 +74,13 @@ static struct machine *create(uint64_t gpa, uint64_t size, enum memory kind)
 	return m;
 }
 
+static void add_slot(struct machine *m, unsigned int slot, uint64_t gpa,
+		     uint64_t size)
+{
+	must(wisp_set_slot(m->vm, slot, gpa, size, m->memory, 0, PROT_ALL),
+	     "set slot");
+}
+
 static void destroy(struct machine *m)
 {
 	munmap(m->page, PAGE);
@@ -325,6 +332,7 @@ const struct backend wisp_backend = {
 	.null_ioctl = null_ioctl,
 	.create = create,
 	.destroy = destroy,
+	.add_slot = add_slot,
 	.write = write_memory,
 	.read = read_memory,
 	.start = start,
