@@ -65,27 +65,15 @@ struct wisp_ioctl {
 	long (*handler)(struct file *file, void *arg);
 };
 
-#define WISP_IOCTL(_number, _struct, _last, _returns, _handler)       \
+#define WISP_IOCTL(_number, _struct, _last, _handler, ...)            \
 	{                                                             \
 		.number = _number, .size = KNOWN_SIZE(struct _struct), \
 		.min_size = offsetofend(struct _struct, _last),       \
-		.returns_struct = _returns, .handler = _handler,      \
+		.handler = _handler, __VA_ARGS__                      \
 	}
-
-#define WISP_IOCTL_FLAGS(_number, _struct, _last, _flags, _handler)   \
-	{                                                             \
-		.number = _number, .size = sizeof(struct _struct),    \
-		.min_size = offsetofend(struct _struct, _last),       \
-		.flags = _flags, .handler = _handler,                 \
-	}
-
-#define WISP_IOCTL_PREPARED(_number, _struct, _last, _prepare, _handler) \
-	{                                                             \
-		.number = _number, .size = KNOWN_SIZE(struct _struct), \
-		.min_size = offsetofend(struct _struct, _last),       \
-		.returns_struct = true, .prepare = _prepare,          \
-		.handler = _handler,                                  \
-	}
+#define RETURNS		.returns_struct = true
+#define PREPARES(_prepare) .returns_struct = true, .prepare = _prepare
+#define FLAGS(_flags)	.flags = _flags
 
 static const struct file_operations memory_fops;
 static const struct file_operations vm_fops;
@@ -193,7 +181,8 @@ static int memory_mmap(struct file *file, struct vm_area_struct *vma)
 
 static ssize_t memory_read(struct kiocb *iocb, struct iov_iter *to)
 {
-	ssize_t n = wisp_memory_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
+	struct wisp_memory *memory = iocb->ki_filp->private_data;
+	ssize_t n = wisp_memory_rw(memory, iocb->ki_pos, to, false);
 
 	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
@@ -206,7 +195,7 @@ static ssize_t memory_write(struct kiocb *iocb, struct iov_iter *from)
 
 	if (iov_iter_count(from) && iocb->ki_pos >= wisp_memory_size(memory))
 		return -ENOSPC;
-	n = wisp_memory_write(memory, iocb->ki_pos, from);
+	n = wisp_memory_rw(memory, iocb->ki_pos, from, true);
 	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
 }
@@ -231,7 +220,7 @@ static long discard(struct file *file, void *data)
 }
 
 static const struct wisp_ioctl memory_ioctls[] = {
-	WISP_IOCTL(WISP_DISCARD, wisp_discard, discard_size, false, discard),
+	WISP_IOCTL(WISP_DISCARD, wisp_discard, discard_size, discard),
 };
 
 static long memory_ioctl(struct file *file, unsigned int number,
@@ -610,22 +599,22 @@ static long dirty(struct file *file, void *data)
 }
 
 static const struct wisp_ioctl vm_ioctls[] = {
-	WISP_IOCTL(WISP_SET_SLOT, wisp_set_slot, reserved, false, set_slot),
-	WISP_IOCTL(WISP_PROTECT, wisp_protect, ranges, false, protect),
-	WISP_IOCTL(WISP_STATS, wisp_stats, exits, true, stats),
-	WISP_IOCTL(WISP_SET_CPUID, wisp_set_cpuid, entries, false, set_cpuid),
-	WISP_IOCTL(WISP_SET_MSR_POLICY, wisp_set_msr_policy, ranges, false,
+	WISP_IOCTL(WISP_SET_SLOT, wisp_set_slot, reserved, set_slot),
+	WISP_IOCTL(WISP_PROTECT, wisp_protect, ranges, protect),
+	WISP_IOCTL(WISP_STATS, wisp_stats, exits, stats, RETURNS),
+	WISP_IOCTL(WISP_SET_CPUID, wisp_set_cpuid, entries, set_cpuid),
+	WISP_IOCTL(WISP_SET_MSR_POLICY, wisp_set_msr_policy, ranges,
 		   set_msr_policy),
-	WISP_IOCTL_PREPARED(WISP_CREATE_VCPU, wisp_create_vcpu, page_offset,
-			    prepare_vcpu, create_vcpu),
-	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
-	WISP_IOCTL_PREPARED(WISP_SET_STATE, wisp_vcpu_state, reserved,
-			    prepare_set_state, set_state),
-	WISP_IOCTL_FLAGS(WISP_SNAPSHOT, wisp_snapshot, flags,
-			 WISP_SNAPSHOT_KICK, take_snapshot),
-	WISP_IOCTL_FLAGS(WISP_RESET, wisp_reset, reserved, WISP_RESET_KICK,
-			 reset),
-	WISP_IOCTL(WISP_DIRTY, wisp_dirty, pages, true, dirty),
+	WISP_IOCTL(WISP_CREATE_VCPU, wisp_create_vcpu, page_offset, create_vcpu,
+		   PREPARES(prepare_vcpu)),
+	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, get_state, RETURNS),
+	WISP_IOCTL(WISP_SET_STATE, wisp_vcpu_state, reserved, set_state,
+		   PREPARES(prepare_set_state)),
+	WISP_IOCTL(WISP_SNAPSHOT, wisp_snapshot, flags, take_snapshot,
+		   FLAGS(WISP_SNAPSHOT_KICK)),
+	WISP_IOCTL(WISP_RESET, wisp_reset, reserved, reset,
+		   FLAGS(WISP_RESET_KICK)),
+	WISP_IOCTL(WISP_DIRTY, wisp_dirty, pages, dirty, RETURNS),
 };
 
 static long vm_ioctl(struct file *file, unsigned int number, unsigned long arg)
@@ -659,7 +648,7 @@ static const struct file_operations vm_fops = {
 /* ---- snapshot fd --------------------------------------------------------- */
 
 static const struct wisp_ioctl snapshot_ioctls[] = {
-	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, true, get_state),
+	WISP_IOCTL(WISP_GET_STATE, wisp_vcpu_state, reserved, get_state, RETURNS),
 };
 
 static long snapshot_ioctl(struct file *file, unsigned int number,
@@ -714,14 +703,20 @@ static long query(struct file *file, void *data)
 static long create_memory(struct file *file, void *data)
 {
 	struct wisp_create_memory *arg = data;
+	bool over = arg->flags & WISP_MEMORY_FILE;
+	bool huge = arg->flags & WISP_MEMORY_HUGE;
 	struct file *new;
 	int fd;
 
+	if (arg->reserved || (over ? huge : arg->file || arg->file_offset))
+		return -EINVAL;
 	new = prepare_file("[wisp-memory]", &memory_fops, &fd);
 	if (IS_ERR(new))
 		return PTR_ERR(new);
-	return publish(fd, new, wisp_memory_create(arg->memory_size,
-						   arg->flags & WISP_MEMORY_HUGE));
+	return publish(fd, new, over ? wisp_memory_create_over(arg->memory_size,
+							       arg->file,
+							       arg->file_offset) :
+				       wisp_memory_create(arg->memory_size, huge));
 }
 
 static struct wisp_vm *fork_vm(int fd)
@@ -765,12 +760,12 @@ static long create_vm(struct file *file, void *data)
 }
 
 static const struct wisp_ioctl system_ioctls[] = {
-	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, true, query),
-	WISP_IOCTL_FLAGS(WISP_CREATE_MEMORY, wisp_create_memory, memory_size,
-			 WISP_MEMORY_HUGE, create_memory),
-	WISP_IOCTL_FLAGS(WISP_CREATE_VM, wisp_create_vm, flags,
-			 WISP_VM_FORK | WISP_VM_STOPPED_CLOCK |
-			 WISP_VM_DETERMINISTIC, create_vm),
+	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, query, RETURNS),
+	WISP_IOCTL(WISP_CREATE_MEMORY, wisp_create_memory, memory_size,
+		   create_memory, FLAGS(WISP_MEMORY_HUGE | WISP_MEMORY_FILE)),
+	WISP_IOCTL(WISP_CREATE_VM, wisp_create_vm, flags, create_vm,
+		   FLAGS(WISP_VM_FORK | WISP_VM_STOPPED_CLOCK |
+			 WISP_VM_DETERMINISTIC)),
 };
 
 static long system_ioctl(struct file *file, unsigned int number,

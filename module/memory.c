@@ -20,6 +20,7 @@
 #include <linux/uio.h>
 
 #include "compat.h"
+#include "layer.h"
 #include "slat.h"
 
 struct wisp_memory {
@@ -29,6 +30,7 @@ struct wisp_memory {
 	bool huge;
 	bool limited;
 	struct mem_cgroup *memcg;
+	struct wisp_layer *layer;	/* below all else, or NULL */
 	struct address_space mapping;
 
 	refcount_t refs;
@@ -191,42 +193,48 @@ static bool try_huge(struct wisp_memory *memory, pgoff_t index)
 
 /*
  * The page at @index as it can be had now: one that others share may be read
- * only, and zeroes of a layered object are nobody's page.
+ * only, and zeroes of a layered object are nobody's page. Returns 0; -ENOENT
+ * where there is none; or -EAGAIN: wisp_memory_fetch() it.
  */
-static bool find_page(struct wisp_memory *memory, pgoff_t index,
-		      struct wisp_memory_page *found)
+static int find_page(struct wisp_memory *memory, pgoff_t index,
+		     struct wisp_memory_page *found)
 {
 	void **entry = wisp_pages_find(&memory->pages, index, 0);
 
+	if (entry && *entry == WISP_ENTRY_FILE) {
+		found->page = wisp_layer_find(memory->layer, index);
+		return found->page ? 0 : -EAGAIN;
+	}
 	if (entry && *entry) {
 		found->page = wisp_entry_page(*entry);
 		found->private = private_of(memory, found->page);
 		found->writable = !memory->layered || found->private;
 	} else if (memory->layered) {
 		found->page = ZERO_PAGE(0);
-		found->writable = false;
 	}
-	return found->page;
+	return found->page ? 0 : -ENOENT;
 }
 
 /*
  * Finds the page at @index, or makes it: one of those that there still is @room
- * for, unless that is NULL. Returns 0, -EDQUOT or -ENOMEM.
+ * for, unless that is NULL. Returns 0, -EAGAIN, -EDQUOT or -ENOMEM.
  */
 static int get_page_at(struct wisp_memory *memory, pgoff_t index, bool write,
 		       atomic64_t *room, struct wisp_memory_page *found)
 {
 	struct mem_cgroup *memcg;
 	struct page *old;
-	int ret = 0;
+	int ret = find_page(memory, index, found);
 
-	if (!find_page(memory, index, found) || (write && !found->writable)) {
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret || (write && !found->writable)) {
 		if (room && atomic64_dec_if_positive(room) < 0)
 			return -EDQUOT;
 		old = found->page == ZERO_PAGE(0) ? NULL : found->page;
 		memcg = set_active_memcg(memory->memcg);
 		if (!old && !room && try_huge(memory, index))
-			find_page(memory, index, found);
+			ret = find_page(memory, index, found);
 		else
 			ret = replace_page(memory, index, old, found);
 		set_active_memcg(memcg);
@@ -304,6 +312,33 @@ struct wisp_memory *wisp_memory_create(u64 size, bool huge)
 	return memory;
 }
 
+/**
+ * wisp_memory_create_over() - make a memory object over a file
+ * @size: as for wisp_memory_create()
+ * @fd: the file's
+ * @offset: where in it the object begins; the object ends in it, too
+ *
+ * Returns the object, or ERR_PTR of -EINVAL or what wisp_layer_open() gives.
+ */
+struct wisp_memory *wisp_memory_create_over(u64 size, int fd, u64 offset)
+{
+	struct wisp_memory *memory = wisp_memory_create(size, false);
+	struct wisp_layer *layer;
+
+	if (IS_ERR(memory))
+		return memory;
+	layer = wisp_layer_open(fd, offset, size);
+	if (IS_ERR(layer)) {
+		wisp_memory_put(memory);
+		return ERR_CAST(layer);
+	}
+	memory->layer = layer;
+	memory->layered = true;
+	memory->pages.root = WISP_ENTRY_FILE;
+	memory->base = memory->pages;
+	return memory;
+}
+
 struct wisp_memory *wisp_memory_get(struct wisp_memory *memory)
 {
 	refcount_inc(&memory->refs);
@@ -318,6 +353,7 @@ void wisp_memory_put(struct wisp_memory *memory)
 	wisp_pages_put(&memory->pages);
 	wisp_pages_put(&memory->base);
 	kvfree(memory->privates);
+	wisp_layer_put(memory->layer);
 	mem_cgroup_put(memory->memcg);
 	mutex_destroy(&memory->lock);
 	kfree(memory);
@@ -380,7 +416,8 @@ int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
  * @use: called with the page, allocated if it was missing, and @arg
  * @arg: for @use
  *
- * May sleep. Returns what @use returned, or -EDQUOT or -ENOMEM.
+ * May sleep. Returns what @use returned, or -EDQUOT or -ENOMEM; or -EAGAIN: let
+ * locks go, wisp_memory_fetch() it, and try again.
  */
 int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
 		    atomic64_t *room,
@@ -401,6 +438,23 @@ int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
 		found.huge = entry && (unsigned long)*entry & WISP_ENTRY_HUGE;
 	}
 	return use(arg, &found);
+}
+
+/**
+ * wisp_memory_fetch() - read a page from the file below
+ * @memory: the object
+ * @index: of the page, for which there was -EAGAIN
+ *
+ * May wait for a disk: with no lock held. Returns 0, -EINTR (by a signal that
+ * kills), -EIO or -ENOMEM.
+ */
+int wisp_memory_fetch(struct wisp_memory *memory, pgoff_t index)
+{
+	struct mem_cgroup *memcg = set_active_memcg(memory->memcg);
+	int ret = wisp_layer_hold(memory->layer, index);
+
+	set_active_memcg(memcg);
+	return ret;
 }
 
 /* ---- snapshots ----------------------------------------------------------- */
@@ -456,6 +510,7 @@ struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
 	fork->id = memory->id;
 	fork->huge = memory->huge;
 	fork->layered = true;
+	fork->layer = wisp_layer_get(memory->layer);
 	fork->pages = wisp_pages_get(&memory->pages);
 	fork->base = wisp_pages_get(&memory->pages);
 	return fork;
@@ -583,14 +638,18 @@ static ssize_t rw_page(struct wisp_memory *memory, u64 offset, size_t len,
 		       struct iov_iter *iter, bool write)
 {
 	struct wisp_memory_page found = {};
+	pgoff_t index = offset >> PAGE_SHIFT;
 	void *at;
 	size_t n;
+	int ret;
 
 	guard(mutex)(&memory->lock);
-	if (!write && !find_page(memory, offset >> PAGE_SHIFT, &found))
+	ret = write ? get_page_at(memory, index, true, NULL, &found) :
+		      find_page(memory, index, &found);
+	if (ret == -ENOENT)
 		found.page = ZERO_PAGE(0);
-	if (write && get_page_at(memory, offset >> PAGE_SHIFT, true, NULL, &found))
-		return -ENOMEM;
+	else if (ret)
+		return ret;
 	at = page_address(found.page) + offset_in_page(offset);
 	pagefault_disable();
 	n = write ? copy_from_iter(at, len, iter) : copy_to_iter(at, len, iter);
@@ -607,6 +666,11 @@ static ssize_t rw_some(struct wisp_memory *memory, u64 offset, size_t len,
 
 	for (;;) {
 		n = rw_page(memory, offset, len, iter, write);
+		if (n == -EAGAIN) {
+			n = wisp_memory_fetch(memory, offset >> PAGE_SHIFT);
+			if (!n)
+				continue;
+		}
 		if (n)
 			return n;
 		if ((write ? fault_in_iov_iter_readable(iter, len) :
@@ -618,8 +682,17 @@ static ssize_t rw_some(struct wisp_memory *memory, u64 offset, size_t len,
 	}
 }
 
-static ssize_t rw(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
-		  bool write)
+/**
+ * wisp_memory_rw() - copy out or in
+ * @memory: the object
+ * @offset: bytes into the object
+ * @iter: the other side; nothing is copied behind the object's end
+ * @write: in
+ *
+ * Returns bytes copied, or -EFAULT, -EINTR, -EIO (a file's page) or -ENOMEM.
+ */
+ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
+		       struct iov_iter *iter, bool write)
 {
 	ssize_t total = 0, n;
 	size_t len;
@@ -637,34 +710,6 @@ static ssize_t rw(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
 		cond_resched();
 	}
 	return total;
-}
-
-/**
- * wisp_memory_read() - copy out
- * @memory: the object
- * @offset: bytes into the object
- * @to: where to; what is behind the object's end is not copied
- *
- * Returns bytes copied, or -EFAULT or -EINTR.
- */
-ssize_t wisp_memory_read(struct wisp_memory *memory, u64 offset,
-			 struct iov_iter *to)
-{
-	return rw(memory, offset, to, false);
-}
-
-/**
- * wisp_memory_write() - copy in
- * @memory: the object
- * @offset: bytes into the object
- * @from: what; nothing is written behind the object's end
- *
- * Returns bytes copied, or -EFAULT, -EINTR or -ENOMEM.
- */
-ssize_t wisp_memory_write(struct wisp_memory *memory, u64 offset,
-			  struct iov_iter *from)
-{
-	return rw(memory, offset, from, true);
 }
 
 struct insert {
@@ -698,13 +743,15 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 		.hva = vmf->address,
 		.write = vmf->flags & FAULT_FLAG_WRITE,
 	};
+	int ret;
 
 	if (vmf->pgoff >= memory->size >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
-	if (wisp_memory_use(memory, vmf->pgoff, insert.write, NULL, insert_page,
-			    &insert))
-		return VM_FAULT_SIGBUS;
-	return insert.fault;
+	do {
+		ret = wisp_memory_use(memory, vmf->pgoff, insert.write, NULL,
+				      insert_page, &insert);
+	} while (ret == -EAGAIN && !wisp_memory_fetch(memory, vmf->pgoff));
+	return ret ? VM_FAULT_SIGBUS : insert.fault;
 }
 
 /* A page that was read is to be written: it faults again, as a write. */

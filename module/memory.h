@@ -58,6 +58,7 @@ struct wisp_memory_page {
 };
 
 struct wisp_memory *wisp_memory_create(u64 size, bool huge);
+struct wisp_memory *wisp_memory_create_over(u64 size, int fd, u64 offset);
 struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
 				     const void *owner);
 struct wisp_memory *wisp_memory_get(struct wisp_memory *memory);
@@ -69,10 +70,8 @@ void wisp_memory_bind(struct wisp_memory *memory, struct file *file);
 u64 wisp_memory_size(const struct wisp_memory *memory);
 u64 wisp_memory_id(const struct wisp_memory *memory);
 int wisp_memory_mmap(struct wisp_memory *memory, struct vm_area_struct *vma);
-ssize_t wisp_memory_read(struct wisp_memory *memory, u64 offset,
-			 struct iov_iter *to);
-ssize_t wisp_memory_write(struct wisp_memory *memory, u64 offset,
-			  struct iov_iter *from);
+ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
+		       struct iov_iter *iter, bool write);
 
 /*
  * The page at @index is handed to @use() with the object locked: what @use()
@@ -82,6 +81,7 @@ int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
 		    atomic64_t *room,
 		    int (*use)(void *arg, const struct wisp_memory_page *page),
 		    void *arg);
+int wisp_memory_fetch(struct wisp_memory *memory, pgoff_t index);
 int wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user);
 void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *user);
 int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size);

@@ -31,13 +31,22 @@ static s64 limit_pages;
 
 /* ---- pages --------------------------------------------------------------- */
 
-static bool charge(s64 npages)
+/* Counts pages that a user holds. False: they would be more than there may be. */
+bool wisp_page_charge(s64 npages, bool limited)
 {
+	if (!limited)
+		return true;
 	percpu_counter_add(&used_pages, npages);
 	if (percpu_counter_compare(&used_pages, limit_pages) <= 0)
 		return true;
 	percpu_counter_sub(&used_pages, npages);
 	return false;
+}
+
+void wisp_page_uncharge(s64 npages, bool limited)
+{
+	if (limited)
+		percpu_counter_sub(&used_pages, npages);
 }
 
 /**
@@ -55,12 +64,11 @@ struct page *wisp_page_alloc(unsigned int order, bool limited, bool zero)
 	struct page *page;
 	unsigned int i;
 
-	if (limited && !charge(1 << order))
+	if (!wisp_page_charge(1 << order, limited))
 		return NULL;
 	page = alloc_pages(zero ? gfp | __GFP_ZERO : gfp, order);
 	if (!page) {
-		if (limited)
-			percpu_counter_sub(&used_pages, 1 << order);
+		wisp_page_uncharge(1 << order, limited);
 		return NULL;
 	}
 	if (order)
@@ -75,22 +83,22 @@ void wisp_page_put(struct page *page)
 {
 	if (!put_page_testzero(page))
 		return;
-	if (page_private(page) & WISP_PAGE_LIMITED)
-		percpu_counter_dec(&used_pages);
+	wisp_page_uncharge(1, page_private(page) & WISP_PAGE_LIMITED);
 	set_page_private(page, 0);
 	init_page_count(page);
 	__free_page(page);
 }
 
-/* What a tree has at its last level; NULL is nothing. */
+/* Whether there is something behind an entry, of any level, that is counted. */
+static bool is_counted(const void *entry)
+{
+	return entry && entry != WISP_ENTRY_FILE;
+}
+
+/* What a tree has at its last level. */
 void wisp_entry_put(void *entry)
 {
-	if (!entry)
-		return;
-
-	if ((unsigned long)entry & WISP_ENTRY_FILE)
-		put_page(wisp_entry_page(entry));
-	else
+	if (is_counted(entry))
 		wisp_page_put(wisp_entry_page(entry));
 }
 
@@ -105,11 +113,9 @@ static void put_node(struct wisp_node *node, unsigned int level)
 {
 	unsigned int i;
 
-	if (!refcount_dec_and_test(&node->refs))
+	if (!is_counted(node) || !refcount_dec_and_test(&node->refs))
 		return;
 	for (i = 0; i < WISP_NODE_SLOTS; i++) {
-		if (!node->slots[i])
-			continue;
 		if (level)
 			put_node(node->slots[i], level - 1);
 		else
@@ -129,7 +135,7 @@ static void copy_slots(struct wisp_node *to, struct wisp_node *from,
 	for (i = 0; i < WISP_NODE_SLOTS; i++) {
 		lower = from->slots[i];
 		to->slots[i] = lower;
-		if (!lower)
+		if (!is_counted(lower))
 			continue;
 		if (level)
 			refcount_inc(&lower->refs);
@@ -144,15 +150,17 @@ static struct wisp_node *own_node(struct wisp_node **link, unsigned int level)
 	struct wisp_node *old = *link, *node;
 
 	/* Nobody else can reach it, so nobody can take a reference. */
-	if (old && refcount_read(&old->refs) == 1)
+	if (is_counted(old) && refcount_read(&old->refs) == 1)
 		return old;
-	node = kmem_cache_zalloc(node_cache, WISP_MEMORY_GFP);
+	node = kmem_cache_alloc(node_cache, WISP_MEMORY_GFP);
 	if (!node)
 		return NULL;
 	refcount_set(&node->refs, 1);
-	if (old) {
+	if (is_counted(old)) {
 		copy_slots(node, old, level);
 		put_node(old, level);
+	} else {
+		memset_p(node->slots, old, WISP_NODE_SLOTS);
 	}
 	*link = node;
 	return node;
@@ -172,7 +180,7 @@ unsigned int wisp_pages_levels(u64 npages)
 /* Another tree with the same pages: what both have is frozen. */
 struct wisp_pages wisp_pages_get(const struct wisp_pages *pages)
 {
-	if (pages->root)
+	if (is_counted(pages->root))
 		refcount_inc(&pages->root->refs);
 	return *pages;
 }
@@ -180,8 +188,7 @@ struct wisp_pages wisp_pages_get(const struct wisp_pages *pages)
 /* Frees what no other tree has. May sleep. */
 void wisp_pages_put(struct wisp_pages *pages)
 {
-	if (pages->root)
-		put_node(pages->root, pages->levels - 1);
+	put_node(pages->root, pages->levels - 1);
 	pages->root = NULL;
 }
 
@@ -191,22 +198,21 @@ void wisp_pages_put(struct wisp_pages *pages)
  * @index: of a page
  * @level: 0 for the entry of a page, 1 for that of the node it is in
  *
- * Returns the entry, or NULL where a node above it is missing.
+ * Returns the entry, or one above that stands for it, too; or NULL where a node
+ * above it is missing.
  */
 void **wisp_pages_find(const struct wisp_pages *pages, pgoff_t index,
 		       unsigned int level)
 {
-	struct wisp_node *node = pages->root;
+	void **entry = (void **)&pages->root;
 	unsigned int at = pages->levels;
 
-	for (;;) {
-		if (!node)
+	while (at > level && *entry != WISP_ENTRY_FILE) {
+		if (!*entry)
 			return NULL;
-		if (--at == level)
-			break;
-		node = node->slots[slot_of(index, at)];
+		entry = &((struct wisp_node *)*entry)->slots[slot_of(index, --at)];
 	}
-	return &node->slots[slot_of(index, level)];
+	return entry;
 }
 
 /**

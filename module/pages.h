@@ -21,13 +21,13 @@ struct wisp_node;
 #define WISP_NODE_SLOTS		(1U << WISP_NODE_BITS)
 
 /*
- * An entry of the last level is a page and these flags. HUGE: it begins 2 MiB of
- * adjacent pages, each of them with an entry and a reference of its own. FILE:
- * it is a page of a file's cache.
+ * An entry of the last level is a page and this flag: it begins 2 MiB of adjacent
+ * pages, each of them with an entry and a reference of its own.
  */
 #define WISP_ENTRY_HUGE		1UL
-#define WISP_ENTRY_FILE		2UL
-#define WISP_ENTRY_FLAGS	3UL
+
+/* An entry of any level: all that it stands for is as the file below has it. */
+#define WISP_ENTRY_FILE		((void *)2UL)
 
 #define WISP_HUGE_ORDER		9
 #define WISP_HUGE_PAGES		(1UL << WISP_HUGE_ORDER)
@@ -42,15 +42,17 @@ struct wisp_node;
 #define WISP_PAGE_LIMITED	1UL
 
 struct wisp_pages {
-	struct wisp_node *root;		/* NULL: no page at all */
+	struct wisp_node *root;		/* an entry: NULL, no page at all */
 	unsigned int levels;
 };
 
 static inline struct page *wisp_entry_page(void *entry)
 {
-	return (struct page *)((unsigned long)entry & ~WISP_ENTRY_FLAGS);
+	return (struct page *)((unsigned long)entry & ~WISP_ENTRY_HUGE);
 }
 
+bool wisp_page_charge(s64 npages, bool limited);
+void wisp_page_uncharge(s64 npages, bool limited);
 struct page *wisp_page_alloc(unsigned int order, bool limited, bool zero);
 void wisp_page_put(struct page *page);
 void wisp_entry_put(void *entry);

@@ -378,10 +378,11 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 	ret = wisp_vm_fault(vcpu->vm, &vcpu->exit);
 
 	trace_wisp_fault(vcpu, ret);
-	if (!ret) {
+	if (!ret)
 		vcpu->stats.faults++;
+	/* The signal is seen before the window. */
+	if (!ret || ret == -EINTR)
 		return NEXT_WINDOW;
-	}
 	if (ret == -EDQUOT) {
 		end_run(vcpu, WISP_EXIT_LIMIT);
 		vcpu->exit.limit.which = WISP_LIMIT_PRIVATE_PAGES;

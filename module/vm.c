@@ -456,19 +456,13 @@ static void apply_protection(struct wisp_vm *vm, struct map *map)
 		map->huge = false;
 }
 
-/**
- * wisp_vm_fault() - a vCPU touched guest-physical memory that is not mapped
- * @vm: the VM
- * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT
- *	or WISP_MEMORY_PROTECTED is added where it applies
- *
- * May sleep. Returns 0 (go on), -EDQUOT (the VM's limit), -EFAULT (outside the
- * slots or against their protection) or -ENOMEM.
- */
-int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
+/* -EAGAIN: @memory, with a reference, is to be asked for the page at @index. */
+static int map_fault(struct wisp_vm *vm, struct wisp_exit *exit,
+		     struct wisp_memory **memory, pgoff_t *index)
 {
 	struct map map = { .vm = vm, .gpa = exit->memory.gpa & PAGE_MASK };
 	const struct wisp_slot *slot;
+	int ret;
 
 	guard(rwsem_read)(&vm->slots_sem);
 	slot = find_slot(vm, map.gpa);
@@ -485,11 +479,41 @@ int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
 		exit->memory.flags |= WISP_MEMORY_PROTECTED;
 		return -EFAULT;
 	}
-	return wisp_memory_use(slot->memory,
-			       (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT,
-			       exit->memory.access & WISP_PROT_WRITE,
-			       vm->max_pages ? &vm->pages_left : NULL, map_page,
-			       &map);
+	*index = (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT;
+	ret = wisp_memory_use(slot->memory, *index,
+			      exit->memory.access & WISP_PROT_WRITE,
+			      vm->max_pages ? &vm->pages_left : NULL, map_page,
+			      &map);
+	if (ret == -EAGAIN)
+		*memory = wisp_memory_get(slot->memory);
+	return ret;
+}
+
+/**
+ * wisp_vm_fault() - a vCPU touched guest-physical memory that is not mapped
+ * @vm: the VM
+ * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT,
+ *	PROTECTED or IO is added where it applies
+ *
+ * May sleep. Returns 0 (go on), -EDQUOT (the VM's limit), -EFAULT (outside the
+ * slots or against their protection), -EINTR (by a signal that kills), -EIO or
+ * -ENOMEM.
+ */
+int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
+{
+	struct wisp_memory *memory;
+	pgoff_t index;
+	int ret;
+
+	while ((ret = map_fault(vm, exit, &memory, &index)) == -EAGAIN) {
+		ret = wisp_memory_fetch(memory, index);
+		wisp_memory_put(memory);
+		if (ret)
+			break;
+	}
+	if (ret == -EIO)
+		exit->memory.flags |= WISP_MEMORY_IO;
+	return ret;
 }
 
 /*
@@ -514,8 +538,7 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 		len = min_t(u64, rest, slot->gpa + slot->size - gpa);
 	}
 	iov_iter_truncate(iter, len);
-	n = write ? wisp_memory_write(memory, offset, iter) :
-		    wisp_memory_read(memory, offset, iter);
+	n = wisp_memory_rw(memory, offset, iter, write);
 	iov_iter_reexpand(iter, rest - (n > 0 ? n : 0));
 	wisp_memory_put(memory);
 	return n;

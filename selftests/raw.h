@@ -66,6 +66,20 @@ static inline int raw_create_memory(int sys, uint64_t size)
 	return raw(sys, WISP_CREATE_MEMORY, &arg);
 }
 
+static inline int raw_create_memory_over(int sys, uint64_t size, int file,
+					 uint64_t offset)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.flags = WISP_MEMORY_FILE,
+		.memory_size = size,
+		.file = file,
+		.file_offset = offset,
+	};
+
+	return raw(sys, WISP_CREATE_MEMORY, &arg);
+}
+
 static inline int raw_create_vm(int sys)
 {
 	struct wisp_create_vm arg = { .size = sizeof(arg) };

@@ -58,10 +58,13 @@ AT(wisp_query, cpuid_count, 72);
 AT(wisp_query, reserved, 76);
 AT(wisp_query, cpuid, 80);
 
-SIZE(wisp_create_memory, 16);
+SIZE(wisp_create_memory, 32);
 AT(wisp_create_memory, size, 0);
 AT(wisp_create_memory, flags, 4);
 AT(wisp_create_memory, memory_size, 8);
+AT(wisp_create_memory, file, 16);
+AT(wisp_create_memory, reserved, 20);
+AT(wisp_create_memory, file_offset, 24);
 
 SIZE(wisp_create_vm, 32);
 AT(wisp_create_vm, size, 0);

@@ -89,7 +89,8 @@ FIXTURE_VARIANT_ADD(call, create_memory) {
 	.first_size = 16,
 	.fd = FD_SYSTEM,
 	.returns_fd = true,
-	.known_flags = WISP_MEMORY_HUGE,
+	.reserved = offsetof(struct wisp_create_memory, reserved),
+	.known_flags = WISP_MEMORY_HUGE | WISP_MEMORY_FILE,
 	.fill = fill_create_memory,
 };
 

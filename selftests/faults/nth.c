@@ -57,6 +57,7 @@ struct machine {
 	int memory;
 	int vm;
 	int fd;				/* what the call made */
+	int file;			/* below memory */
 	int snapshots[2];
 	struct wisp_vcpu_page *page;	/* of vCPU 0 */
 	bool refused;			/* RUN has told the VMM of the fault */
@@ -141,6 +142,7 @@ static int machine_create(struct machine *m, enum stage stage)
 	m->memory = -1;
 	m->vm = -1;
 	m->fd = -1;
+	m->file = -1;
 	m->snapshots[0] = -1;
 	m->snapshots[1] = -1;
 	m->before = calloc(2, sizeof(*m->before));
@@ -170,6 +172,7 @@ static void machine_destroy(struct machine *m)
 	if (m->page)
 		munmap(m->page, PAGE);
 	close(m->fd);
+	close(m->file);
 	close(m->snapshots[0]);
 	close(m->snapshots[1]);
 	close(m->vm);
@@ -302,6 +305,26 @@ FIXTURE_VARIANT_ADD(fail_nth, create_memory) {
 	.name = "ioctl WISP_CREATE_MEMORY",
 	.errnos = { ENOMEM, EFAULT, ENFILE },
 	.call = call_create_memory,
+	.worked = returns_fd,
+};
+
+static int prepare_file(struct machine *m)
+{
+	m->file = memfd_create("layer", MFD_ALLOW_SEALING);
+	return m->file < 0 || ftruncate(m->file, LOW_SIZE) ||
+	       fcntl(m->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK);
+}
+
+static int call_create_memory_over(struct machine *m)
+{
+	return raw_create_memory_over(m->sys, LOW_SIZE, m->file, 0);
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, create_memory_over) {
+	.name = "ioctl WISP_CREATE_MEMORY, over a file",
+	.errnos = { ENOMEM, EFAULT, ENFILE },
+	.prepare = prepare_file,
+	.call = call_create_memory_over,
 	.worked = returns_fd,
 };
 
@@ -631,6 +654,25 @@ FIXTURE_VARIANT_ADD(fail_nth, run) {
 	.name = "ioctl WISP_RUN",
 	.stage = VCPU,
 	.never_fails = true,
+	.call = call_run,
+	.worked = worked_run,
+};
+
+static int prepare_over(struct machine *m)
+{
+	if (prepare_file(m))
+		return -EIO;
+	m->fd = call_create_memory_over(m);
+	return m->fd < 0 ? m->fd :
+			   raw_set_slot(m->vm, 0, 0, LOW_SIZE, m->fd, 0, PROT_RWX);
+}
+
+/* A page is read from the file, and copied. */
+FIXTURE_VARIANT_ADD(fail_nth, run_over) {
+	.name = "ioctl WISP_RUN, over a file",
+	.stage = VCPU,
+	.never_fails = true,
+	.prepare = prepare_over,
 	.call = call_run,
 	.worked = worked_run,
 };

@@ -46,7 +46,8 @@ static const int struct_errnos[] = { E2BIG, EFAULT, EINVAL, EOPNOTSUPP };
 
 static const struct call calls[] = {
 	CALL(QUERY, SYSTEM, wisp_query, 0),
-	CALL(CREATE_MEMORY, SYSTEM, wisp_create_memory, ENOMEM),
+	CALL(CREATE_MEMORY, SYSTEM, wisp_create_memory, EBADF, ENOMEM, EPERM,
+	     ETXTBSY),
 	CALL(CREATE_VM, SYSTEM, wisp_create_vm, EBADF, ENOMEM),
 	CALL(DISCARD, MEMORY, wisp_discard, ENOMEM),
 	CALL(SET_SLOT, VM, wisp_set_slot, EBADF, EBUSY, EEXIST, ENOENT, ENOMEM),
@@ -66,6 +67,7 @@ static const struct call calls[] = {
 
 static int sys;
 static int fds[MAX_FDS];
+static int layer_fd;		/* a file to be under memory */
 static enum kind kinds[MAX_FDS];
 static unsigned int fd_count;
 static struct {
@@ -147,6 +149,11 @@ static void make_memory(struct fuzz *f, void *arg)
 
 	a->flags = fuzz_below(f, 2);
 	a->memory_size = some_pages(f) << (fuzz_once_in(f, 4) ? 12 : 0);
+	if (fuzz_once_in(f, 4)) {
+		a->flags = WISP_MEMORY_FILE;
+		a->file = fuzz_once_in(f, 4) ? (int)fuzz_below(f, 10) : layer_fd;
+		a->file_offset = fuzz_once_in(f, 2) ? some_pages(f) : 0;
+	}
 }
 
 static void make_vm(struct fuzz *f, void *arg)
@@ -566,6 +573,10 @@ static int setup(struct fuzz *f)
 	sys = raw_open();
 	if (sys < 0)
 		return sys;
+	layer_fd = memfd_create("layer", MFD_ALLOW_SEALING);
+	if (layer_fd < 0 || ftruncate(layer_fd, 16 * PAGE) ||
+	    fcntl(layer_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK))
+		return -errno;
 	arena = map_anonymous(ARENA_SIZE + PAGE, PROT_READ | PROT_WRITE);
 	read_only = map_anonymous(PAGE, PROT_READ);
 	if (arena == MAP_FAILED || read_only == MAP_FAILED ||

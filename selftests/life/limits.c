@@ -175,6 +175,28 @@ static int fill_memory(int sys)
 	return 0;
 }
 
+/* Nor are pages of a file: one is held, and its copy is another. */
+static int fill_over_a_file(int sys)
+{
+	int file = memfd_create("layer", MFD_ALLOW_SEALING), fd, n;
+	char *mapping;
+
+	CHECK(file >= 0 && !ftruncate(file, BIG));
+	CHECK(!fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK));
+	for (int round = 0; round < 3; round++) {
+		fd = raw_create_memory_over(sys, BIG, file, 0);
+		CHECK(fd >= 0);
+		mapping = mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			       0);
+		CHECK(mapping != MAP_FAILED);
+		n = touch_mapping(mapping, BIG / PAGE);
+		CHECK(n <= CAP_PAGES / 2 && n > CAP_PAGES / 2 - 100);
+		CHECK(!munmap(mapping, BIG));
+		close(fd);
+	}
+	return 0;
+}
+
 /* 2 MiB at a time is no way round the cap. */
 static int fill_huge_memory(int sys)
 {
@@ -297,6 +319,12 @@ TEST_F(limits, memory)
 	ASSERT_EQ(0, chmod("/dev/wisp", 0666));
 	EXPECT_EQ(0, as_user(NOBODY, self->sys, fill_memory));
 	EXPECT_EQ(0, as_user(SOMEBODY, self->sys, fill_memory));
+}
+
+TEST_F(limits, memory_over_a_file)
+{
+	EXPECT_EQ(0, as_user(NOBODY, self->sys, fill_over_a_file));
+	EXPECT_EQ(0, as_user(NOBODY, self->sys, fill_over_a_file));
 }
 
 TEST_F(limits, huge_memory)

@@ -148,21 +148,40 @@ struct wisp_query {
 
 /* wisp_create_memory.flags */
 #define WISP_MEMORY_HUGE	(1U << 0) /* 2 MiB at a time; else 4 KiB serve */
+#define WISP_MEMORY_FILE	(1U << 1) /* over @file */
 
 /**
  * struct wisp_create_memory - WISP_CREATE_MEMORY: a memory object
  * @size: sizeof(struct wisp_create_memory)
- * @flags: WISP_MEMORY_HUGE
+ * @flags: WISP_MEMORY_HUGE or WISP_MEMORY_FILE or zero
  * @memory_size: 1 page to max_memory_size
+ * @file: fd with WISP_MEMORY_FILE, open for reading; else zero
+ * @reserved: zero
+ * @file_offset: with WISP_MEMORY_FILE: where in it the object begins; else zero
  *
  * Reads as zero. A page is allocated when the guest, the mapping or write()
  * first touches it, and charged to the memory cgroup of the caller of this. The
  * mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT into it is EFAULT.
+ *
+ * With WISP_MEMORY_FILE it reads as the file's memory_size bytes from file_offset
+ * on. A page is read from the file when it is first touched, and copied when it
+ * is first written; the file does not change. As long as the object or a fork of
+ * it lives, the file cannot be opened for writing or truncated (ETXTBSY). It is a
+ * regular file, the caller's or one they may write, that nobody has open for
+ * writing; or a memfd with F_SEAL_WRITE and F_SEAL_SHRINK. One VM may write the
+ * object, as after a snapshot.
+ *
+ * EINVAL: the file is not regular, or cannot be read by page (DAX, overlayfs), or
+ * is shorter. EPERM: it is neither the caller's, nor may they write it; or the
+ * memfd is not sealed so. ETXTBSY: it is open for writing.
  */
 struct wisp_create_memory {
 	__u32 size;
 	__u32 flags;
 	__u64 memory_size;
+	__s32 file;
+	__u32 reserved;
+	__u64 file_offset;
 };
 
 /* wisp_create_vm.flags */
@@ -594,6 +613,7 @@ enum wisp_limit {
 #define WISP_MEMORY_SLOT	(1U << 0) /* in a slot, against its protection */
 #define WISP_MEMORY_WALK	(1U << 1) /* the CPU's walk of the guest's tables */
 #define WISP_MEMORY_PROTECTED	(1U << 2) /* in a slot, against WISP_PROTECT */
+#define WISP_MEMORY_IO		(1U << 3) /* in a slot, whose file cannot be read */
 
 /**
  * struct wisp_exit - why and where a run ended

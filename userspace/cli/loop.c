@@ -187,7 +187,11 @@ static void handle_memory(struct machine *machine)
 
 	if (!ret)
 		ret = wisp_assist_memory(machine->vm, page, &io);
-	if (ret)
+	if (ret == -EIO)
+		ending_set(machine->ending, ENDING_ERROR,
+			   "the guest's memory at 0x%" PRIx64 " cannot be read from its file: see the host's dmesg",
+			   gpa);
+	else if (ret)
 		crash(machine, "%s at 0x%" PRIx64 ", where no memory is, by an instruction that cannot be completed (%s)",
 		      access_name(page->exit.memory.access), gpa,
 		      strerror(-ret));

@@ -537,6 +537,8 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 
 	if (exit->reason != WISP_EXIT_MEMORY || size > INSN_SIZE)
 		return -EINVAL;
+	if (exit->memory.flags & WISP_MEMORY_IO)
+		return -EIO;
 	if (exit->memory.flags & WISP_MEMORY_WALK ||
 	    exit->memory.access & WISP_PROT_EXEC)
 		return -EOPNOTSUPP;

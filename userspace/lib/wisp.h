@@ -423,7 +423,7 @@ int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
  * Return: 0, or -EINVAL (not such an exit), -EOPNOTSUPP (an instruction it does
  * not know; or one that does not touch the exit's address: the CPU's own access
  * while it walked tables or delivered an event), -EFAULT (the instruction
- * cannot be read).
+ * cannot be read), -EIO (RAM whose file cannot be read).
  */
 int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 		       const struct wisp_io *io);
