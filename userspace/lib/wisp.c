@@ -55,6 +55,19 @@ int wisp_create_memory_flags(int sys, uint64_t size, uint32_t flags)
 	return call(sys, WISP_CREATE_MEMORY, &arg);
 }
 
+int wisp_create_memory_file(int sys, uint64_t size, int file, uint64_t offset)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.flags = WISP_MEMORY_FILE,
+		.memory_size = size,
+		.file = file,
+		.file_offset = offset,
+	};
+
+	return call(sys, WISP_CREATE_MEMORY, &arg);
+}
+
 int wisp_discard(int memory, uint64_t offset, uint64_t size)
 {
 	struct wisp_discard arg = {

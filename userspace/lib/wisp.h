@@ -64,6 +64,23 @@ int wisp_create_memory(int sys, uint64_t size);
 int wisp_create_memory_flags(int sys, uint64_t size, uint32_t flags);
 
 /**
+ * wisp_create_memory_file() - a memory object that reads as a file
+ * @sys: system fd
+ * @size: bytes, a multiple of WISP_PAGE_SIZE
+ * @file: fd, open for reading, which may be closed then: the caller's own file,
+ *	or one they may write, or a memfd with F_SEAL_WRITE and F_SEAL_SHRINK
+ * @offset: where in the file it begins, a multiple of WISP_PAGE_SIZE
+ *
+ * A page is read when it is first touched, and copied when it is first written.
+ * As long as the object or a fork of it lives, nobody can write to the file.
+ *
+ * Return: the memory fd (O_CLOEXEC), or -EBADF, -EINVAL (@size, @offset, or no
+ * file that can be read by page), -EMFILE, -ENFILE, -ENOMEM, -EPERM (another's
+ * file, or the memfd is not sealed), -ETXTBSY (it is open for writing).
+ */
+int wisp_create_memory_file(int sys, uint64_t size, int file, uint64_t offset);
+
+/**
  * wisp_discard() - give pages of a memory object back; they read as zero
  * @memory: memory fd
  * @offset: where in it, a multiple of WISP_PAGE_SIZE
@@ -312,6 +329,100 @@ int wisp_read(int vm, uint64_t gpa, void *data, size_t size);
  * slots (the beginning may have been written), or what pwrite(2) gives.
  */
 int wisp_write(int vm, uint64_t gpa, const void *data, size_t size);
+
+/* Snapshots in folders. Documentation/snapshots.rst has the format. */
+
+/**
+ * struct wisp_saved_slot - a slot of a VM that is saved
+ * @number: as of wisp_set_slot()
+ * @prot: as there
+ * @gpa: as there
+ * @size: as there
+ * @offset: where in the file "memory" it is; set by the library
+ */
+struct wisp_saved_slot {
+	uint32_t number;
+	uint32_t prot;
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t offset;
+};
+
+/**
+ * struct wisp_saved - what a VM is made of, as its VMM knows
+ * @slots: its slots
+ * @slot_count: how many
+ * @vcpu_count: vCPUs, whose indices begin with 0
+ * @cpuid: its CPUID table; NULL: the one that a new VM has
+ * @cpuid_count: entries
+ * @msrs: its MSR policy
+ * @msr_count: ranges
+ * @extra: what the VMM wants to keep besides: the state of its devices
+ * @extra_size: bytes
+ * @data: what wisp_snapshot_open() allocated, and wisp_saved_free() frees
+ * @error: gets one line that says what is wrong and what to do; may be NULL
+ * @error_size: room at @error
+ */
+struct wisp_saved {
+	const struct wisp_saved_slot *slots;
+	uint32_t slot_count;
+	uint32_t vcpu_count;
+	const struct wisp_cpuid_entry *cpuid;
+	uint32_t cpuid_count;
+	uint32_t msr_count;
+	const struct wisp_msr_range *msrs;
+	const void *extra;
+	size_t extra_size;
+	void *data;
+	char *error;
+	size_t error_size;
+};
+
+/**
+ * wisp_snapshot_save() - write a snapshot into a folder
+ * @sys: system fd
+ * @snapshot: snapshot fd
+ * @dir: fd of the folder
+ * @saved: what the VM of the snapshot has
+ *
+ * Makes the files "memory", sparse, and "state", which is there once all is. Who
+ * may read them may read the guest's memory: they are their owner's (0600).
+ *
+ * An instruction that exited and is to be completed by @complete is not: it runs
+ * once more in who is opened of it. Slots with the same memory have each their
+ * own then. Protections by wisp_protect() are not saved. Allocates.
+ *
+ * Return: 0, or with @saved->error: -EEXIST (there is one already), -EFAULT (not
+ * such a slot), -ENOENT (not such a vCPU), -ENOMEM, or what open(2), write(2) and
+ * rename(2) give. Nothing is left behind then.
+ */
+int wisp_snapshot_save(int sys, int snapshot, int dir,
+		       const struct wisp_saved *saved);
+
+/**
+ * wisp_snapshot_open() - the snapshot that is in a folder
+ * @sys: system fd
+ * @dir: fd of the folder
+ * @saved: @saved->error and @saved->error_size are looked at; the rest is filled
+ *	in, and wisp_saved_free() frees it
+ *
+ * Of the memory nothing is read: wisp_fork() makes VMs over the file, of which a
+ * page is read when one of them first touches it. As long as one lives, the file
+ * cannot be written to. Allocates.
+ *
+ * Return: the snapshot fd (O_CLOEXEC), or with @saved->error: -EBADMSG (it is
+ * truncated or damaged), -EINVAL (none is there), -ENOEXEC (this CPU has not what
+ * the guest needs), -EPERM (it is another user's), -EPROTONOSUPPORT (another
+ * version of the format), -ETXTBSY (somebody writes it), or what open(2),
+ * wisp_create_vm() and wisp_set_state() give.
+ */
+int wisp_snapshot_open(int sys, int dir, struct wisp_saved *saved);
+
+/**
+ * wisp_saved_free() - free what wisp_snapshot_open() filled in
+ * @saved: may have been freed already
+ */
+void wisp_saved_free(struct wisp_saved *saved);
 
 /* Names for people: never NULL, never to be freed. */
 
