@@ -329,25 +329,11 @@ static long set_slot(struct file *file, void *data)
 	return wisp_vm_set_slot(vm, no_free_ptr(slot));
 }
 
-static int check_protect_range(const struct wisp_protect_range *range)
-{
-	u64 limit = 1ULL << wisp_backend->gpa_bits;
-
-	if (range->prot & ~(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC))
-		return -EOPNOTSUPP;
-	if ((range->prot && !(range->prot & WISP_PROT_READ)) || range->reserved ||
-	    !range->range_size || !PAGE_ALIGNED(range->gpa | range->range_size) ||
-	    range->range_size > limit || range->gpa > limit - range->range_size)
-		return -EINVAL;
-	return 0;
-}
-
 static long protect(struct file *file, void *data)
 {
 	struct wisp_protect_range *ranges;
 	struct wisp_protect *arg = data;
-	int ret = 0;
-	u32 i;
+	int ret;
 
 	if (arg->reserved || !arg->count)
 		return -EINVAL;
@@ -359,9 +345,7 @@ static long protect(struct file *file, void *data)
 	if (copy_from_user(ranges, u64_to_user_ptr(arg->ranges),
 			   arg->count * sizeof(*ranges)))
 		ret = -EFAULT;
-	for (i = 0; i < arg->count && !ret; i++)
-		ret = check_protect_range(&ranges[i]);
-	if (!ret)
+	else
 		ret = wisp_vm_protect(file->private_data, ranges, arg->count);
 	kvfree(ranges);
 	return ret;

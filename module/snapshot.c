@@ -110,18 +110,12 @@ static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)
 static int copy_protections(struct maple_tree **to, struct maple_tree *from)
 {
 	MA_STATE(mas, from, 0, 0);
-	void *entry = from;
+	void *entry;
 	int ret = 0;
 
-	while (entry && !ret) {
-		rcu_read_lock();
-		entry = mas_find(&mas, ULONG_MAX);
-		rcu_read_unlock();
-		if (entry)
-			ret = wisp_protections_store(to, mas.index, mas.last,
-						     xa_to_value(entry));
-		mas_set(&mas, mas.last + 1);
-	}
+	while (!ret && (entry = wisp_protections_next(&mas)))
+		ret = wisp_protections_store(to, mas.index, mas.last,
+					     xa_to_value(entry));
 	return ret;
 }
 

@@ -293,6 +293,20 @@ int wisp_protections_store(struct maple_tree **protections, unsigned long first,
 				 GFP_KERNEL_ACCOUNT);
 }
 
+/* The next one, with its range in @mas, of a tree that may be NULL; or NULL. */
+void *wisp_protections_next(struct ma_state *mas)
+{
+	void *entry;
+
+	if (!mas->tree)
+		return NULL;
+	rcu_read_lock();
+	entry = mas_find(mas, ULONG_MAX);
+	mas_pause(mas);
+	rcu_read_unlock();
+	return entry;
+}
+
 void wisp_protections_free(struct maple_tree *protections)
 {
 	if (protections)
@@ -300,13 +314,27 @@ void wisp_protections_free(struct maple_tree *protections)
 	kfree(protections);
 }
 
+static int check_range(const struct wisp_protect_range *range)
+{
+	u64 limit = 1ULL << wisp_backend->gpa_bits;
+
+	if (range->prot & ~PROT_ALL)
+		return -EOPNOTSUPP;
+	if ((range->prot && !(range->prot & WISP_PROT_READ)) || range->reserved ||
+	    !range->range_size || !PAGE_ALIGNED(range->gpa | range->range_size) ||
+	    range->range_size > limit || range->gpa > limit - range->range_size)
+		return -EINVAL;
+	return 0;
+}
+
 /**
  * wisp_vm_protect() - WISP_PROTECT
  * @vm: the VM
- * @ranges: checked
+ * @ranges: in kernel memory
  * @count: of them
  *
- * May sleep. Returns 0, -EINTR (by a signal that kills) or -ENOMEM.
+ * May sleep. Returns 0, -EINTR (by a signal that kills), -EINVAL, -ENOMEM or
+ * -EOPNOTSUPP.
  */
 int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 		    u32 count)
@@ -314,6 +342,10 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	int ret = 0;
 	u32 i;
 
+	for (i = 0; i < count && !ret; i++)
+		ret = check_range(&ranges[i]);
+	if (ret)
+		return ret;
 	guard(rwsem_write)(&vm->slots_sem);
 	vm->changed = true;
 	for (i = 0; i < count && !ret; i++) {

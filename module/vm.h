@@ -117,6 +117,7 @@ void wisp_slot_detach(struct wisp_slot *slot);
 
 int wisp_protections_store(struct maple_tree **protections, unsigned long first,
 			   unsigned long last, u32 prot);
+void *wisp_protections_next(struct ma_state *mas);
 void wisp_protections_free(struct maple_tree *protections);
 
 /* The first vCPU whose index is at least *@index, which becomes its; or NULL. */
