@@ -545,16 +545,25 @@ static long reset(struct file *file, void *data)
 {
 	struct file *snapshot __free(fput) = NULL;
 	struct wisp_reset *arg = data;
+	void __user *user = u64_to_user_ptr(arg->audit);
+	bool audited = arg->flags & WISP_RESET_AUDIT;
+	struct wisp_audit audit = {};
+	int ret;
 
-	if (arg->reserved)
+	if (arg->reserved || (arg->audit && !audited))
 		return -EINVAL;
+	if (audited && copy_to_user(user, &audit, sizeof(audit)))
+		return -EFAULT;
 	if (arg->snapshot != -1)
 		snapshot = get_argument(arg->snapshot, &snapshot_fops);
 	if (IS_ERR(snapshot))
 		return PTR_ERR(snapshot);
-	return wisp_snapshot_reset(file->private_data,
-				   snapshot ? snapshot->private_data : NULL,
-				   arg->flags);
+	ret = wisp_snapshot_reset(file->private_data,
+				  snapshot ? snapshot->private_data : NULL,
+				  arg->flags, &audit);
+	if (!ret && audit.what && copy_to_user(user, &audit, sizeof(audit)))
+		return -EFAULT;
+	return ret;
 }
 
 static long dirty(struct file *file, void *data)
@@ -597,7 +606,7 @@ static const struct wisp_ioctl vm_ioctls[] = {
 	WISP_IOCTL(WISP_SNAPSHOT, wisp_snapshot, flags, take_snapshot,
 		   FLAGS(WISP_SNAPSHOT_KICK)),
 	WISP_IOCTL(WISP_RESET, wisp_reset, reserved, reset,
-		   FLAGS(WISP_RESET_KICK)),
+		   FLAGS(WISP_RESET_KICK | WISP_RESET_AUDIT)),
 	WISP_IOCTL(WISP_DIRTY, wisp_dirty, pages, dirty, RETURNS),
 };
 

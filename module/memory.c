@@ -627,6 +627,15 @@ u64 wisp_memory_dirty(struct wisp_memory *memory,
 	return count;
 }
 
+/* As wisp_pages_differ(). */
+pgoff_t wisp_memory_differ(struct wisp_memory *memory,
+			   const struct wisp_memory *frozen, pgoff_t index,
+			   pgoff_t last)
+{
+	guard(mutex)(&memory->lock);
+	return wisp_pages_differ(&memory->pages, &frozen->pages, index, last);
+}
+
 /* ---- reading, writing, mapping ------------------------------------------- */
 
 /*

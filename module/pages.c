@@ -316,6 +316,41 @@ int wisp_pages_clear(struct wisp_pages *pages, pgoff_t first, pgoff_t last)
 	return 0;
 }
 
+/**
+ * wisp_pages_differ() - look for a page that only one of two trees has
+ * @pages: its lock is held
+ * @with: frozen, of as many levels
+ * @index: of the first page to look at
+ * @last: of the last one
+ *
+ * May sleep. Returns the index of the first one, which may well have the same
+ * contents, or ULONG_MAX.
+ */
+pgoff_t wisp_pages_differ(const struct wisp_pages *pages,
+			  const struct wisp_pages *with, pgoff_t index,
+			  pgoff_t last)
+{
+	const struct wisp_node *a, *b;
+	unsigned int at;
+
+	while (index <= last) {
+		a = pages->root;
+		b = with->root;
+		for (at = pages->levels; a != b && at--;) {
+			if (is_counted(a))
+				a = a->slots[slot_of(index, at)];
+			if (is_counted(b))
+				b = b->slots[slot_of(index, at)];
+		}
+		if (a != b)
+			return index;
+		/* So is all that is behind them. */
+		index = (index | (BIT(at * WISP_NODE_BITS) - 1)) + 1;
+		cond_resched();
+	}
+	return ULONG_MAX;
+}
+
 int wisp_pages_init(void)
 {
 	int ret;

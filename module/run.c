@@ -601,7 +601,7 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 	int ret;
 
 	if (READ_ONCE(vcpu->page->flags) & WISP_RUN_RESET) {
-		ret = wisp_snapshot_reset(vcpu->vm, NULL, 0);
+		ret = wisp_snapshot_reset(vcpu->vm, NULL, 0, NULL);
 		if (ret)
 			return refuse(vcpu, ret == -EINVAL ? WISP_FIELD(flags) : 0,
 				      ret);

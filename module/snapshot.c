@@ -10,13 +10,30 @@
 #include "snapshot.h"
 
 #include <linux/cleanup.h>
+#include <linux/moduleparam.h>
 #include <linux/slab.h>
 
+#include <asm/msr.h>
+
+#include "audit.h"
 #include "backend.h"
 #include "ledger.h"
 #include "memory.h"
 #include "policy.h"
 #include "vm.h"
+
+#ifdef WISP_DEBUG
+static unsigned int reset_without;
+module_param(reset_without, uint, 0644);
+MODULE_PARM_DESC(reset_without,
+		 "leave WISP_STATE_* out of resets; 256: memory, 512: completions, 1024: slots and protections (test)");
+#else
+#define reset_without	0
+#endif
+
+#define WITHOUT_MEMORY		256
+#define WITHOUT_COMPLETION	512
+#define WITHOUT_LAYOUT		1024
 
 /* ---- all vCPUs at once --------------------------------------------------- */
 
@@ -67,12 +84,16 @@ static int pause_vcpus(struct wisp_vm *vm, bool kick)
 
 void wisp_snapshot_load_vcpu(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from)
 {
-	vcpu->completion = from->completion;
-	vcpu->completion_size = from->completion_size;
-	vcpu->exit = from->exit;
-	wisp_vcpu_set_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU,
-				&from->scratch);
-	memcpy(vcpu->fpu.xsave, from->fpu.xsave, wisp_host_xsave_size);
+	u32 groups = WISP_STATE_ALL & ~reset_without;
+
+	if (!(reset_without & WITHOUT_COMPLETION)) {
+		vcpu->completion = from->completion;
+		vcpu->completion_size = from->completion_size;
+		vcpu->exit = from->exit;
+	}
+	wisp_vcpu_set_registers(vcpu, groups & ~WISP_STATE_FPU, &from->scratch);
+	if (groups & WISP_STATE_FPU)
+		memcpy(vcpu->fpu.xsave, from->fpu.xsave, wisp_host_xsave_size);
 }
 
 /* The other way: a frozen vCPU keeps its registers in @scratch. */
@@ -288,6 +309,8 @@ static bool reset_pages(struct wisp_vm *vm)
 {
 	u32 i;
 
+	if (reset_without & WITHOUT_MEMORY)
+		return true;
 	for (i = 0; i < vm->nslots; i++)
 		if (!wisp_memory_reset(vm->slots[i]->memory,
 				       &wisp_backend->format))
@@ -335,12 +358,15 @@ static void reset_vcpus(struct wisp_vm *vm)
  * @vm: the VM
  * @frozen: a snapshot of its lineage; NULL: the one last used
  * @flags: WISP_RESET_*
+ * @audit: with AUDIT: zero; gets what differs
  *
  * May sleep. Returns 0, -EBUSY (a vCPU runs), -EINTR (a signal that kills),
  * -EINVAL (another lineage, or no snapshot yet) or -ENOMEM: the VM is as it was.
  */
-int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags)
+int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
+			struct wisp_audit *audit)
 {
+	u64 start;
 	int ret;
 
 	guard(mutex)(&vm->lock);
@@ -352,6 +378,8 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags)
 	if (ret)
 		return ret;
 	scoped_guard(rwsem_write, &vm->slots_sem) {
+		if (reset_without & WITHOUT_LAYOUT)
+			vm->changed = false;
 		/* Pages that stay would be free of the next round's limit. */
 		if (frozen != vm->base || vm->changed || vm->max_pages ||
 		    !reset_pages(vm))
@@ -360,8 +388,11 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags)
 		wisp_ledger_revoke(&vm->slat, WISP_REVOKE_RESET);
 	}
 	if (!ret) {
+		start = rdtsc();
 		reset_vcpus(vm);
 		wisp_vm_restart_limits(vm);
+		if (flags & WISP_RESET_AUDIT)
+			wisp_audit(vm, start, audit);
 	}
 	resume_vcpus(vm);
 	return ret;

@@ -7,12 +7,14 @@
 
 #include <linux/types.h>
 
+struct wisp_audit;
 struct wisp_vcpu;
 struct wisp_vm;
 
 struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags);
 struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen);
-int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags);
+int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
+			struct wisp_audit *audit);
 s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room);
 
 /* The registers of @from, which does not run, for @vcpu: its lock is held. */

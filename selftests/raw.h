@@ -183,6 +183,18 @@ static inline int raw_reset(int vm, int snapshot)
 	return raw_reset_flags(vm, snapshot, 0);
 }
 
+static inline int raw_audit(int vm, int snapshot, struct wisp_audit *audit)
+{
+	struct wisp_reset arg = {
+		.size = sizeof(arg),
+		.flags = WISP_RESET_AUDIT,
+		.snapshot = snapshot,
+		.audit = (uintptr_t)audit,
+	};
+
+	return raw(vm, WISP_RESET, &arg);
+}
+
 /* Returns how many pages there are, or -errno. */
 static inline int raw_dirty(int vm, __u64 *pages, uint32_t room)
 {

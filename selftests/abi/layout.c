@@ -78,11 +78,19 @@ SIZE(wisp_snapshot, 8);
 AT(wisp_snapshot, size, 0);
 AT(wisp_snapshot, flags, 4);
 
-SIZE(wisp_reset, 16);
+SIZE(wisp_reset, 24);
 AT(wisp_reset, size, 0);
 AT(wisp_reset, flags, 4);
 AT(wisp_reset, snapshot, 8);
 AT(wisp_reset, reserved, 12);
+AT(wisp_reset, audit, 16);
+
+SIZE(wisp_audit, 24);
+AT(wisp_audit, what, 0);
+AT(wisp_audit, vcpu, 4);
+AT(wisp_audit, field, 8);
+AT(wisp_audit, reserved, 12);
+AT(wisp_audit, gpa, 16);
 
 SIZE(wisp_dirty, 24);
 AT(wisp_dirty, size, 0);

@@ -277,7 +277,7 @@ FIXTURE_VARIANT_ADD(call, reset) {
 	.first_size = 16,
 	.fd = FD_VM,
 	.reserved = offsetof(struct wisp_reset, reserved),
-	.known_flags = WISP_RESET_KICK,
+	.known_flags = WISP_RESET_KICK | WISP_RESET_AUDIT,
 	.with_vcpu = true,
 	.fill = fill_reset,
 };

@@ -822,6 +822,24 @@ FIXTURE_VARIANT_ADD(fail_nth, reset) {
 	.unchanged = unchanged_reset,
 };
 
+static int call_audit(struct machine *m)
+{
+	struct wisp_audit audit;
+	int ret = raw_audit(m->vm, -1, &audit);
+
+	return ret ?: -(int)audit.what;
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, audit) {
+	.name = "ioctl WISP_RESET, with an audit",
+	.stage = VCPU,
+	.errnos = { EFAULT },
+	.prepare = prepare_reset,
+	.call = call_audit,
+	.worked = worked_reset,
+	.unchanged = unchanged_reset,
+};
+
 static int call_reset_to_first(struct machine *m)
 {
 	return raw_reset(m->vm, m->snapshots[0]);

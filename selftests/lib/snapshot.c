@@ -131,11 +131,47 @@ static void fork_twice(void)
 	destroy();
 }
 
+/* What the other calls do, with flags, limits and an audit. */
+static void variants(void)
+{
+	struct wisp_create_vm limited = {
+		.flags = WISP_VM_FORK,
+		.max_private_pages = 1,
+	};
+	struct wisp_audit audit = { .what = 77 };
+	int snapshot, fork;
+
+	if (!create())
+		return;
+	CHECK(run(vm, page, 0));
+	CHECK_EQUAL(wisp_snapshot_flags(vm, 1U << 31), -EOPNOTSUPP);
+	snapshot = wisp_snapshot_flags(vm, WISP_SNAPSHOT_KICK);
+	CHECK(snapshot >= 0);
+	CHECK(run(vm, page, 1));
+	CHECK_EQUAL(wisp_reset_flags(vm, -1, 1U << 31), -EOPNOTSUPP);
+	CHECK(!wisp_reset_flags(vm, snapshot, WISP_RESET_KICK));
+	CHECK_EQUAL(counter(vm), 1);
+	CHECK(run(vm, page, 1));
+	CHECK(!wisp_reset_audit(vm, -1, 0, &audit));
+	CHECK_EQUAL(audit.what, WISP_AUDIT_SAME);
+	CHECK_EQUAL(counter(vm), 1);
+	limited.snapshot = snapshot;
+	fork = wisp_create_vm_as(sys, &limited);
+	CHECK(fcntl(fork, F_GETFD) == FD_CLOEXEC);
+	CHECK_EQUAL(counter(fork), 1);
+	limited.flags = 1U << 31;
+	CHECK_EQUAL(wisp_create_vm_as(sys, &limited), -EOPNOTSUPP);
+	close(fork);
+	close(snapshot);
+	destroy();
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
 		TAP_TEST(reset),
 		TAP_TEST(fork_twice),
+		TAP_TEST(variants),
 	};
 
 	return TAP_RUN(tests);

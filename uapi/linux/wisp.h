@@ -809,27 +809,59 @@ struct wisp_snapshot {
 
 /* wisp_reset.flags */
 #define WISP_RESET_KICK		(1U << 0) /* end runs that are on, and wait */
+#define WISP_RESET_AUDIT	(1U << 1) /* then compare with the snapshot */
+
+/* wisp_audit.what differs */
+enum wisp_audit_what {
+	WISP_AUDIT_SAME = 0,
+	WISP_AUDIT_MEMORY = 1,
+	WISP_AUDIT_STATE = 2,
+	WISP_AUDIT_LAYOUT = 3,		/* slots or protections */
+};
+
+/**
+ * struct wisp_audit - the first difference from the snapshot after a reset
+ * @what: enum wisp_audit_what
+ * @vcpu: STATE: whose
+ * @field: STATE: WISP_FIELD() of the first byte that differs
+ * @reserved: zero
+ * @gpa: MEMORY: of the first byte that differs
+ */
+struct wisp_audit {
+	__u32 what;
+	__u32 vcpu;
+	__u32 field;
+	__u32 reserved;
+	__u64 gpa;
+};
 
 /**
  * struct wisp_reset - WISP_RESET: be as a snapshot is
  * @size: sizeof(struct wisp_reset)
- * @flags: WISP_RESET_KICK, as with WISP_SNAPSHOT_KICK, or zero
+ * @flags: WISP_RESET_KICK, as with WISP_SNAPSHOT_KICK; AUDIT; or zero
  * @snapshot: snapshot fd: of this VM, of the VM that it or one of its parents
  *	was forked from, or of a relative; -1: the one last taken, reset to or
  *	forked from
  * @reserved: zero
+ * @audit: pointer to struct wisp_audit: out, with AUDIT; else zero
  *
  * All that a snapshot has comes back: memory, slots and protections, the state
  * of the vCPUs. A vCPU that was created later is as new. Memory that the VMM
  * wrote, by its mapping or by write(), comes back like what the guest wrote. The
  * cost is that of the pages written since. EBUSY: a vCPU runs. EINVAL: @snapshot
  * is of a VM that is no relative, or there is none yet.
+ *
+ * AUDIT looks at slots and protections, at all memory in slots whose pages the VM
+ * does not share with the snapshot, and at all state of the vCPUs that both have; a
+ * TSC that goes on may have done so since the reset. What the VMM writes meanwhile
+ * is a difference.
  */
 struct wisp_reset {
 	__u32 size;
 	__u32 flags;
 	__s32 snapshot;
 	__u32 reserved;
+	__u64 audit;
 };
 
 /**

@@ -170,6 +170,19 @@ int wisp_reset_flags(int vm, int snapshot, uint32_t flags)
 	return call(vm, WISP_RESET, &arg);
 }
 
+int wisp_reset_audit(int vm, int snapshot, uint32_t flags,
+		     struct wisp_audit *audit)
+{
+	struct wisp_reset arg = {
+		.size = sizeof(arg),
+		.flags = flags | WISP_RESET_AUDIT,
+		.snapshot = snapshot,
+		.audit = (uintptr_t)audit,
+	};
+
+	return call(vm, WISP_RESET, &arg);
+}
+
 int wisp_dirty(int vm, uint64_t *pages, uint32_t *count)
 {
 	struct wisp_dirty arg = {

@@ -212,6 +212,18 @@ int wisp_reset(int vm, int snapshot);
 int wisp_reset_flags(int vm, int snapshot, uint32_t flags);
 
 /**
+ * wisp_reset_audit() - the same, then look for what is not as it was
+ * @vm: vm fd
+ * @snapshot: as there
+ * @flags: WISP_RESET_*
+ * @audit: gets the first difference; its what is WISP_AUDIT_SAME if there is none
+ *
+ * Return: as there; 0 with a difference, too. -EFAULT (@audit).
+ */
+int wisp_reset_audit(int vm, int snapshot, uint32_t flags,
+		     struct wisp_audit *audit);
+
+/**
  * wisp_dirty() - list the pages written since the snapshot
  * @vm: vm fd
  * @pages: gets guest-physical addresses, in no order

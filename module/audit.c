@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The audit of a reset. It looks for what is there, not at what the reset did:
+ * registers are read as for GET_STATE, pages wherever the trees are not the same.
+ */
+#include "audit.h"
+
+#include <linux/cleanup.h>
+#include <linux/uio.h>
+
+#include <asm/msr.h>
+
+#include "backend.h"
+#include "clock.h"
+#include "vm.h"
+
+/* Returns whether that is so; @offset is that of @member in the shared page. */
+static bool state_differs(struct wisp_audit *audit, const struct wisp_vcpu *vcpu,
+			  u32 offset, const void *member, const void *with,
+			  size_t size)
+{
+	const u8 *a = member, *b = with;
+	size_t at = 0;
+
+	if (!memcmp(a, b, size))
+		return false;
+	while (a[at] == b[at])
+		at++;
+	audit->what = WISP_AUDIT_STATE;
+	audit->vcpu = vcpu->index;
+	audit->field = offset + at;
+	return true;
+}
+
+static bool vcpu_differs(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from,
+			 u64 start, struct wisp_audit *audit)
+{
+	struct wisp_registers *regs = &vcpu->scratch;
+	u64 tsc;
+
+	if (!from || !vcpu->populated)
+		return false;
+	wisp_vcpu_get_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU, regs);
+	tsc = regs->msrs.tsc - from->scratch.msrs.tsc;
+	/* One that goes on has gone on, but no longer than the reset took. */
+	if (wisp_clock_base(vcpu) && tsc <= rdtsc() - start)
+		regs->msrs.tsc = from->scratch.msrs.tsc;
+	return state_differs(audit, vcpu, WISP_FIELD(state), regs, &from->scratch,
+			     sizeof(*regs)) ||
+	       state_differs(audit, vcpu, WISP_FIELD(state.xsave),
+			     vcpu->fpu.xsave, from->fpu.xsave,
+			     wisp_host_xsave_size) ||
+	       state_differs(audit, vcpu, WISP_FIELD(complete), &vcpu->completion,
+			     &from->completion, sizeof(vcpu->completion)) ||
+	       state_differs(audit, vcpu, WISP_FIELD(exit), &vcpu->exit,
+			     &from->exit, sizeof(vcpu->exit));
+}
+
+/* What is compared at a time, on the stack. */
+#define CHUNK	256
+
+/* Returns how much came: less where a file cannot be read. */
+static size_t read_chunk(struct wisp_memory *memory, u64 offset, u8 *chunk)
+{
+	struct kvec vec = { chunk, CHUNK };
+	struct iov_iter iter;
+
+	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, CHUNK);
+	return wisp_memory_rw(memory, offset, &iter, false);
+}
+
+/* Where in the page at @offset both objects differ, or PAGE_SIZE. */
+static u32 page_differs(struct wisp_memory *memory, struct wisp_memory *frozen,
+			u64 offset)
+{
+	u8 chunk[CHUNK], with[CHUNK];
+	u32 at, i;
+
+	for (at = 0; at < PAGE_SIZE; at += CHUNK) {
+		if (read_chunk(memory, offset + at, chunk) != CHUNK ||
+		    read_chunk(frozen, offset + at, with) != CHUNK)
+			return at;
+		for (i = 0; i < CHUNK; i++)
+			if (chunk[i] != with[i])
+				return at + i;
+	}
+	return PAGE_SIZE;
+}
+
+static bool memory_differs(const struct wisp_slot *slot,
+			   const struct wisp_slot *from, struct wisp_audit *audit)
+{
+	pgoff_t index = slot->offset >> PAGE_SHIFT;
+	pgoff_t last = (slot->offset + slot->size - 1) >> PAGE_SHIFT;
+	u64 offset;
+	u32 at;
+
+	for (;; index++) {
+		index = wisp_memory_differ(slot->memory, from->memory, index, last);
+		if (index > last)
+			return false;
+		offset = (u64)index << PAGE_SHIFT;
+		at = page_differs(slot->memory, from->memory, offset);
+		if (at < PAGE_SIZE)
+			break;
+	}
+	audit->what = WISP_AUDIT_MEMORY;
+	audit->gpa = slot->gpa + offset - slot->offset + at;
+	return true;
+}
+
+static bool slot_differs(const struct wisp_slot *slot, const struct wisp_slot *from,
+			 struct wisp_audit *audit)
+{
+	if (slot->gpa == from->gpa && slot->size == from->size &&
+	    slot->offset == from->offset && slot->prot == from->prot &&
+	    slot->number == from->number &&
+	    wisp_memory_id(slot->memory) == wisp_memory_id(from->memory))
+		return memory_differs(slot, from, audit);
+	audit->what = WISP_AUDIT_LAYOUT;
+	return true;
+}
+
+static bool protections_differ(struct maple_tree *protections,
+			       struct maple_tree *with)
+{
+	MA_STATE(mas, protections, 0, 0);
+	MA_STATE(other, with, 0, 0);
+	void *entry;
+
+	do {
+		entry = wisp_protections_next(&mas);
+		if (entry != wisp_protections_next(&other) ||
+		    (entry && (mas.index != other.index || mas.last != other.last)))
+			return true;
+		cond_resched();
+	} while (entry);
+	return false;
+}
+
+void wisp_audit(struct wisp_vm *vm, u64 start, struct wisp_audit *audit)
+{
+	struct wisp_vm *base = vm->base;
+	struct wisp_vcpu *vcpu;
+	u32 i;
+
+	lockdep_assert_held(&vm->lock);
+	wisp_vm_for_each_vcpu(vm, i, vcpu)
+		if (vcpu_differs(vcpu, wisp_vm_find_vcpu(base, i), start,
+				 audit))
+			return;
+	guard(rwsem_read)(&vm->slots_sem);
+	if (vm->nslots != base->nslots ||
+	    protections_differ(vm->protections, base->protections)) {
+		audit->what = WISP_AUDIT_LAYOUT;
+		return;
+	}
+	for (i = 0; i < vm->nslots; i++)
+		if (slot_differs(vm->slots[i], base->slots[i], audit))
+			return;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The audit of a reset: is the VM as its snapshot is?
+ */
+#ifndef WISP_AUDIT_H
+#define WISP_AUDIT_H
+
+#include <linux/types.h>
+
+struct wisp_audit;
+struct wisp_vm;
+
+/*
+ * @vm was reset to its base, since the TSC was @start, and does not run: its lock
+ * is held. @audit, zero, gets what differs. May sleep.
+ */
+void wisp_audit(struct wisp_vm *vm, u64 start, struct wisp_audit *audit);
+
+#endif
