@@ -166,12 +166,49 @@ static void variants(void)
 	destroy();
 }
 
+#define FORKS	100
+
+/* Each has its own, which a reset takes back. */
+static void generations(void)
+{
+	static uint8_t ids[FORKS + 1][WISP_GENERATION_SIZE];
+	uint8_t id[WISP_GENERATION_SIZE];
+	int snapshot, fork;
+
+	if (!create())
+		return;
+	CHECK(!wisp_generation_renew(vm, COUNTER));
+	CHECK(!wisp_read(vm, COUNTER, ids[FORKS], sizeof(id)));
+	snapshot = wisp_snapshot(vm);
+	for (int i = 0; i < FORKS; i++) {
+		fork = wisp_fork(sys, snapshot);
+		CHECK(fork >= 0);
+		CHECK(!wisp_generation_renew(fork, COUNTER));
+		CHECK(!wisp_read(fork, COUNTER, ids[i], sizeof(id)));
+		if (i % 10)
+			CHECK(!wisp_reset(fork, -1));
+		else
+			CHECK(!wisp_generation_renew(fork, COUNTER));
+		CHECK(!wisp_read(fork, COUNTER, id, sizeof(id)));
+		CHECK(memcmp(id, ids[i], sizeof(id)));
+		close(fork);
+	}
+	for (int i = 0; i <= FORKS; i++)
+		for (int j = 0; j < i; j++)
+			CHECK(memcmp(ids[i], ids[j], sizeof(id)));
+	CHECK_EQUAL(wisp_generation_renew(vm, RAM_SIZE - 8), -EFAULT);
+	CHECK_EQUAL(wisp_generation_renew(snapshot, COUNTER), -EINVAL);
+	close(snapshot);
+	destroy();
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
 		TAP_TEST(reset),
 		TAP_TEST(fork_twice),
 		TAP_TEST(variants),
+		TAP_TEST(generations),
 	};
 
 	return TAP_RUN(tests);

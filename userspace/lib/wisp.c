@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 static int call(int fd, unsigned long request, void *arg)
@@ -181,6 +182,18 @@ int wisp_reset_audit(int vm, int snapshot, uint32_t flags,
 	};
 
 	return call(vm, WISP_RESET, &arg);
+}
+
+int wisp_generation_renew(int vm, uint64_t gpa)
+{
+	uint8_t id[WISP_GENERATION_SIZE];
+	ssize_t n;
+
+	/* So few come at once, or not at all. */
+	do
+		n = getrandom(id, sizeof(id), 0);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : wisp_write(vm, gpa, id, sizeof(id));
 }
 
 int wisp_dirty(int vm, uint64_t *pages, uint32_t *count)

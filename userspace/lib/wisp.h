@@ -223,6 +223,21 @@ int wisp_reset_flags(int vm, int snapshot, uint32_t flags);
 int wisp_reset_audit(int vm, int snapshot, uint32_t flags,
 		     struct wisp_audit *audit);
 
+#define WISP_GENERATION_SIZE	16
+
+/**
+ * wisp_generation_renew() - let a guest know that it is another than before
+ * @vm: vm fd: of a fork, or of a VM that was resumed or reset
+ * @gpa: where the guest, by agreement with its VMM, looks for its generation id;
+ *	in a slot that may be written
+ *
+ * Writes WISP_GENERATION_SIZE random bytes. A guest that finds others than it has
+ * seen has a clone: it reseeds what must not be the same in both.
+ *
+ * Return: 0, or -EFAULT (no such memory), -EINTR, -ENOMEM.
+ */
+int wisp_generation_renew(int vm, uint64_t gpa);
+
 /**
  * wisp_dirty() - list the pages written since the snapshot
  * @vm: vm fd
