@@ -160,24 +160,49 @@ static void put_table(struct wisp_slat *slat, struct page *page)
 }
 
 /*
- * Only @table still has a reference on @origin: it becomes the owner of what it
+ * Only @page still has a reference on @origin: it becomes the owner of what it
  * borrows there, and the rest is nobody's.
  */
-static void absorb(struct wisp_slat *slat, u64 *table, struct page *origin)
+static void absorb(struct wisp_slat *slat, struct page *page, struct page *origin)
 {
 	const u64 *from = page_address(origin);
 	unsigned int level = level_of(origin), i;
+	u64 *table = page_address(page);
 
 	for (i = 0; i < ENTRIES; i++) {
 		if (!(from[i] & ENTRY_OWNED) || !is_table(slat, from[i], level))
 			continue;
-		if (!is_own(slat, table[i]) &&
-		    is_table(slat, table[i], level) &&
+		if (is_table(slat, table[i], level) &&
 		    table_of(table[i]) == table_of(from[i]))
-			WRITE_ONCE(table[i], table[i] | slat->format->writable);
+			WRITE_ONCE(table[i], table[i] | ENTRY_OWNED);
 		else
 			put_table(slat, virt_to_page(table_of(from[i])));
 	}
+	WRITE_ONCE(page->private, (page->private & ~TABLE_ORIGIN) |
+				  (unsigned long)origin_of(origin));
+}
+
+/*
+ * The origins of @page that closed snapshots have left, however many live ones
+ * lie between. Each is locked before what leads to it is unlocked, so that nobody
+ * absorbs the one that another is at; @page is locked, and unlocked at the end.
+ */
+static void absorb_origins(struct wisp_slat *slat, struct page *page)
+{
+	struct page *origin;
+
+	while ((origin = origin_of(page))) {
+		lock_page(origin);
+		if (page_count(origin) > 1) {
+			unlock_page(page);
+			page = origin;
+			continue;
+		}
+		absorb(slat, page, origin);
+		unlock_page(origin);
+		free_table(origin);
+	}
+	unlock_page(page);
 }
 
 /*
@@ -187,20 +212,16 @@ static void absorb(struct wisp_slat *slat, u64 *table, struct page *origin)
 static void freeze_table(struct wisp_slat *slat, u64 *table)
 {
 	u64 drop = slat->format->writable | slat->format->dirty | ENTRY_OWNED;
-	struct page *page = virt_to_page(table), *origin, *next;
+	struct page *page = virt_to_page(table);
 	unsigned int i, j;
 
 	/* Pairs with the release below. */
 	if (smp_load_acquire(&page->private) & TABLE_FROZEN)
 		return;
 	lock_page(page);
-	if (page->private & TABLE_FROZEN)
-		goto unlock;
-	for (origin = origin_of(page); origin && page_count(origin) == 1;
-	     origin = next) {
-		absorb(slat, table, origin);
-		next = origin_of(origin);
-		free_table(origin);
+	if (page->private & TABLE_FROZEN) {
+		unlock_page(page);
+		return;
 	}
 	for (i = 0; i < ENTRIES; i += LINE) {
 		if (!(line_bits(&table[i]) & drop))
@@ -210,11 +231,8 @@ static void freeze_table(struct wisp_slat *slat, u64 *table)
 				   (is_own(slat, table[j]) ? ENTRY_OWNED : 0));
 	}
 	/* Who sees the mark sees the entries. */
-	smp_store_release(&page->private,
-			  (page->private & ~TABLE_ORIGIN) | TABLE_FROZEN |
-				  (unsigned long)origin);
-unlock:
-	unlock_page(page);
+	smp_store_release(&page->private, page->private | TABLE_FROZEN);
+	absorb_origins(slat, page);
 }
 
 /* @table, which owns nothing, becomes a copy of @origin. */
