@@ -56,6 +56,8 @@ static void get_segments(const struct vmcb_save_area *save,
 	/* SVM keeps the CPL apart; SS.DPL may be older. */
 	segments->ss.attributes &= ~0x60;
 	segments->ss.attributes |= save->cpl << 5;
+	/* A TSS that is loaded is busy; not every CPU shows what LTR made it. */
+	segments->tr.attributes |= 2;
 }
 
 static void set_segments(struct vmcb_save_area *save,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* CPUID, the TSC and the debug registers, as the guest and the host see them. */
+/* CPUID, the TSC, the task and the debug registers, as the guest and the host see them. */
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -314,6 +314,28 @@ TEST_F(cpu, tsc_starts_at_zero)
 	/* A minute of it has not gone by. */
 	EXPECT_GT(60000ULL * self->g.query.tsc_khz, state.msrs.tsc);
 }
+
+/* ---- TR -------------------------------------------------------------------- */
+
+SNIPPET(ltr_hlt, 64, "ltr %cx; hlt");
+
+/* What the one call gives the other takes, whatever TSS the guest has loaded. */
+TEST_F(cpu, a_loaded_tss_is_busy)
+{
+	struct wisp_state state;
+
+	ASSERT_EQ(0, guest_add_vcpu(&self->g, 0));
+	GUEST_LOAD(&self->g, LONG64, ltr_hlt);
+	self->g.page->state.general.rcx = 0x58;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	ASSERT_EQ(0, raw_get_state(self->g.vm, 0, WISP_STATE_SEGMENTS, &state));
+	EXPECT_EQ(0x58, state.segments.tr.selector);
+	EXPECT_EQ(SEG_TSS, state.segments.tr.attributes);
+	EXPECT_EQ(0, raw_set_state(self->g.vm, 0, WISP_STATE_SEGMENTS, &state,
+				   NULL));
+}
+
+/* ---- TSC_AUX --------------------------------------------------------------- */
 
 SNIPPET(rdtscp_hlt, 64, "rdtscp; hlt");
 
