@@ -27,7 +27,9 @@
 #include "bench.h"
 
 #define RESULT		0x2000		/* what the guest's TSC was, twice */
-#define TOUCH		0x100000	/* pages to touch first, from here on */
+/* Pages to touch first, from here on; and the first one that no batch touches. */
+#define TOUCH		0x100000
+#define TOUCH_TRACED	(TOUCH + (BATCHES + 1) * BATCH * 0x1000)
 #define MEMORY_SIZE	(16UL << 20)
 #define NOWHERE		0x40000000
 
@@ -349,7 +351,8 @@ void measure_touch(struct bench *b, const char *op)
 		GUEST_CODE(guest_touch), .bits = 32, .rdi = TOUCH,
 	};
 	const struct guest touch1 = {
-		GUEST_CODE(guest_touch_traced), .bits = 32, .rdi = TOUCH,
+		GUEST_CODE(guest_touch_traced), .bits = 32,
+		.rdi = TOUCH_TRACED,
 	};
 
 	measure_in_guest(b, op, &touch, &touch1);

@@ -14,6 +14,10 @@ import subprocess
 PART = "Tracing enabled"
 LINE = re.compile(r"\(0\)\.\[\d+\] \[\w+\] (\w{4}):(\w+) \(.*?\): (.*?)\s*; \w+$")
 KERNEL_CS, USER_CS = "0010", "0033"
+WRITES = re.compile(r"(mov|xor|add|sub|pop|lea|or|and) [er](\w+),? ?(.*)$")
+
+# The VMCB's, which is at the same place in no other struct of those who are SVM's.
+TLB_CONTROL = "tlb_control"
 
 # What is counted, by the instruction that does it.
 COUNTED = [(name, re.compile(pattern)) for name, pattern in (
@@ -24,8 +28,7 @@ COUNTED = [(name, re.compile(pattern)) for name, pattern in (
     ("vmxon", r"vmxon"), ("vmxoff", r"vmxoff"),
     ("vmload", r"vmload"), ("vmsave", r"vmsave"),
     ("flush", r"invept|invvpid|invlpga|invpcid|invlpg"),
-    # The VMCB's TLB_CONTROL.
-    ("tlb_control", r"mov (byte|dword) ptr .*\[\w+\+92\], (0x0*[1-9a-f]\w*|[a-d]l)"),
+    (TLB_CONTROL, r"mov (byte|dword) ptr .*\[\w+\+92\], (0x0*[1-9a-f]\w*|[a-d]l)"),
     ("cr write", r"mov cr\d"), ("xcr write", r"xsetbv"),
     ("xsave", r"xsave|fxsave"), ("xrstor", r"xrstor|fxrstor"),
     ("verw", r"verw"),
@@ -72,22 +75,33 @@ class Part:
         self.functions = collections.Counter()
         self.counts = collections.Counter()
         self.msrs = collections.Counter()
-        self.ecx = "?"
+        self.registers = {}
 
     def add(self, symbols, cs, address, instruction):
         self.total += 1
-        if cs == KERNEL_CS:
-            self.functions[symbols.name(address)] += 1
-        else:
+        if cs != KERNEL_CS:
             self.functions["(program)" if cs == USER_CS else "(guest)"] += 1
             return
+        function = symbols.name(address)
+        self.functions[function] += 1
         for name, pattern in COUNTED:
-            if pattern.match(instruction):
+            if pattern.match(instruction) and \
+                    (name != TLB_CONTROL or "svm" in function):
                 self.counts[name] += 1
-        if found := re.match(r"mov ecx, (0x\w+)", instruction):
-            self.ecx = hex(int(found[1], 16))
         if instruction in ("wrmsr", "rdmsr"):
-            self.msrs[f"{instruction} {self.ecx}"] += 1
+            self.msrs[f"{instruction} {self.registers.get('cx', '?')}"] += 1
+        self.follow(instruction)
+
+    def follow(self, instruction):
+        """Constants on their way into ECX; what is loaded from memory is none."""
+        if found := WRITES.match(instruction):
+            verb, to, what = found.groups()
+            value = self.registers.get(what[1:]) if verb == "mov" else None
+            if verb == "mov" and what.startswith("0x"):
+                value = hex(int(what, 16))
+            if verb == "xor" and what[1:] == to:
+                value = "0x0"
+            self.registers[to] = value or "of a list"
 
 
 def read(path, symbols):
