@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench.h"
 
@@ -11,6 +12,7 @@
 #define TOP		(1ULL << 32)
 #define RESET_VECTOR	0xfffffff0
 #define LIVES		20
+#define SETTLE_US	200000
 #define MAX_ALIVE	10000
 
 static struct machine *alive[MAX_ALIVE];
@@ -40,12 +42,15 @@ static struct machine *born(struct bench *b)
 	return born_with(b, LIFE_SIZE);
 }
 
+/* With all free that is about to be when RCU's grace periods end. */
 uint64_t memory_free(void)
 {
 	unsigned long long kib;
 	char line[128];
-	FILE *f = fopen("/proc/meminfo", "r");
+	FILE *f;
 
+	usleep(SETTLE_US);
+	f = fopen("/proc/meminfo", "r");
 	if (!f)
 		err(1, "/proc/meminfo");
 	while (fgets(line, sizeof(line), f))
