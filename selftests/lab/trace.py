@@ -48,7 +48,7 @@ class Symbols:
                 address, _, name = line.split()
                 self.found.append((int(address, 16), name))
 
-    def add_module(self, path, sections):
+    def add_module(self, path, module, sections):
         """sections: their addresses by name."""
         table = subprocess.run(["objdump", "-t", path], check=True, text=True,
                                capture_output=True).stdout
@@ -56,7 +56,8 @@ class Symbols:
                 r"^(\w{16}) .{7} (\.\S*text\S*)\t\w{16} (?:\.hidden )?(\S+)$",
                 table, re.M):
             if section in sections and not name.startswith("."):
-                self.found.append((sections[section] + int(value, 16), name))
+                self.found.append((sections[section] + int(value, 16),
+                                   f"{name} [{module}]"))
 
     def sort(self):
         self.found.sort()
@@ -91,6 +92,14 @@ class Part:
         if instruction in ("wrmsr", "rdmsr"):
             self.msrs[f"{instruction} {self.registers.get('cx', '?')}"] += 1
         self.follow(instruction)
+
+    def places(self):
+        """Instructions in the guest, the program, the kernel and each module."""
+        places = collections.Counter()
+        for function, n in self.functions.items():
+            found = re.search(r"\[(\w+)\]$|^\((\w+)\)$", function)
+            places[found[1] or found[2] if found else "kernel"] += n
+        return places
 
     def follow(self, instruction):
         """Constants on their way into ECX; what is loaded from memory is none."""
