@@ -282,7 +282,7 @@ static struct wisp_slot *alloc_slot(const struct wisp_set_slot *arg)
 	    !PAGE_ALIGNED(arg->gpa | arg->slot_size | arg->offset) ||
 	    arg->slot_size > limit || arg->gpa > limit - arg->slot_size)
 		return ERR_PTR(-EINVAL);
-	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	slot = kzalloc(sizeof(*slot), WISP_GFP);
 	if (!slot)
 		return ERR_PTR(-ENOMEM);
 	slot->number = arg->slot;
@@ -339,7 +339,7 @@ static long protect(struct file *file, void *data)
 		return -EINVAL;
 	if (arg->count > WISP_MAX_PROTECT_RANGES)
 		return -E2BIG;
-	ranges = kvmalloc_array(arg->count, sizeof(*ranges), GFP_KERNEL_ACCOUNT);
+	ranges = kvmalloc_array(arg->count, sizeof(*ranges), WISP_GFP);
 	if (!ranges)
 		return -ENOMEM;
 	if (copy_from_user(ranges, u64_to_user_ptr(arg->ranges),
@@ -481,7 +481,7 @@ static struct wisp_state *begin_state(struct wisp_vcpu_state *arg)
 		return ERR_PTR(-EINVAL);
 	if (arg->groups & ~WISP_STATE_ALL)
 		return ERR_PTR(-EOPNOTSUPP);
-	state = kmalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
+	state = kmalloc(sizeof(*state), WISP_GFP);
 	return state ?: ERR_PTR(-ENOMEM);
 }
 
@@ -577,7 +577,7 @@ static long dirty(struct file *file, void *data)
 		return -EINVAL;
 	if (room > WISP_MAX_DIRTY)
 		return -E2BIG;
-	gpas = kvmalloc_array(max(room, 1U), sizeof(*gpas), GFP_KERNEL_ACCOUNT);
+	gpas = kvmalloc_array(max(room, 1U), sizeof(*gpas), WISP_GFP);
 	if (!gpas)
 		return -ENOMEM;
 	count = wisp_snapshot_dirty(file->private_data, gpas, room);

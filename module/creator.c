@@ -16,6 +16,8 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "pages.h"
+
 struct wisp_creator {
 	/* Constant after create. */
 	u32 uid;
@@ -54,11 +56,11 @@ struct wisp_creator *wisp_creator_get(void)
 	guard(mutex)(&creators_lock);
 	creator = xa_load(&creators, uid);
 	if (!creator) {
-		creator = kzalloc(sizeof(*creator), GFP_KERNEL_ACCOUNT);
+		creator = kzalloc(sizeof(*creator), WISP_GFP);
 		if (!creator)
 			return ERR_PTR(-ENOMEM);
 		creator->uid = uid;
-		if (xa_err(xa_store(&creators, uid, creator, GFP_KERNEL_ACCOUNT))) {
+		if (xa_err(xa_store(&creators, uid, creator, WISP_GFP))) {
 			kfree(creator);
 			return ERR_PTR(-ENOMEM);
 		}

@@ -23,6 +23,7 @@
 #include <asm/special_insns.h>
 
 #include "compat.h"
+#include "pages.h"
 #include "vcpu.h"
 
 /* Components whose standard-format offsets lie within WISP_XSAVE_SIZE. */
@@ -152,7 +153,7 @@ void wisp_fpu_exit(void)
 int wisp_fpu_alloc(struct wisp_fpu *fpu)
 {
 	if (!fpu->xsave)
-		fpu->xsave = kmem_cache_alloc(fpu_cache, GFP_KERNEL_ACCOUNT);
+		fpu->xsave = kmem_cache_alloc(fpu_cache, WISP_GFP);
 	return fpu->xsave ? 0 : -ENOMEM;
 }
 

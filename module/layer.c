@@ -96,7 +96,7 @@ struct wisp_layer *wisp_layer_open(int fd, u64 offset, u64 size)
 
 	if (!PAGE_ALIGNED(offset) || check_add_overflow(offset, size, &end))
 		return ERR_PTR(-EINVAL);
-	layer = kzalloc(sizeof(*layer), GFP_KERNEL_ACCOUNT);
+	layer = kzalloc(sizeof(*layer), WISP_GFP);
 	if (!layer)
 		return ERR_PTR(-ENOMEM);
 	layer->first = offset >> PAGE_SHIFT;
@@ -182,7 +182,7 @@ int wisp_layer_hold(struct wisp_layer *layer, pgoff_t index)
 	page = read_page(layer, layer->first + index);
 	ret = PTR_ERR_OR_ZERO(page);
 	if (!ret) {
-		ret = xa_insert(&layer->held, index, page, WISP_MEMORY_GFP);
+		ret = xa_insert(&layer->held, index, page, WISP_GFP);
 		if (!ret)
 			return 0;
 		put_page(page);

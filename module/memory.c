@@ -76,7 +76,7 @@ static int reserve_private(struct wisp_memory *memory)
 
 	if (!memory->layered || memory->nprivates < memory->room)
 		return 0;
-	privates = kvmalloc_array(room, sizeof(*privates), GFP_KERNEL_ACCOUNT);
+	privates = kvmalloc_array(room, sizeof(*privates), WISP_GFP);
 	if (!privates)
 		return -ENOMEM;
 	memcpy(privates, memory->privates, memory->nprivates * sizeof(*privates));
@@ -277,7 +277,7 @@ static struct wisp_memory *alloc_memory(u64 size)
 {
 	struct wisp_memory *memory;
 
-	memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+	memory = kzalloc(sizeof(*memory), WISP_GFP);
 	if (!memory)
 		return NULL;
 	memory->size = size;

@@ -59,8 +59,8 @@ void wisp_page_uncharge(s64 npages, bool limited)
  */
 struct page *wisp_page_alloc(unsigned int order, bool limited, bool zero)
 {
-	gfp_t gfp = order ? (WISP_MEMORY_GFP & ~__GFP_RETRY_MAYFAIL) |
-			    __GFP_NORETRY | __GFP_NOWARN : WISP_MEMORY_GFP;
+	gfp_t gfp = order ? (WISP_GFP & ~__GFP_RETRY_MAYFAIL) |
+			    __GFP_NORETRY | __GFP_NOWARN : WISP_GFP;
 	struct page *page;
 	unsigned int i;
 
@@ -171,7 +171,7 @@ static struct wisp_node *own_node(struct wisp_node **link, unsigned int level)
 	/* Nobody else can reach it, so nobody can take a reference. */
 	if (is_counted(old) && refcount_read(&old->refs) == 1)
 		return old;
-	node = kmem_cache_alloc(node_cache, WISP_MEMORY_GFP);
+	node = kmem_cache_alloc(node_cache, WISP_GFP);
 	if (!node)
 		return NULL;
 	refcount_set(&node->refs, 1);

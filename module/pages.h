@@ -33,10 +33,11 @@ struct wisp_node;
 #define WISP_HUGE_PAGES		(1UL << WISP_HUGE_ORDER)
 
 /*
- * Out of memory is an error of the call or an exit of the guest that asked; it
- * must not have the OOM killer choose somebody else.
+ * All that a user makes the driver allocate. Out of memory is an error of the call
+ * or an exit of the guest that asked; it must not have the OOM killer choose
+ * somebody else.
  */
-#define WISP_MEMORY_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define WISP_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 /* In page_private(); what is above is the owner's. */
 #define WISP_PAGE_LIMITED	1UL

@@ -12,6 +12,8 @@
 
 #include <uapi/linux/wisp.h>
 
+#include "pages.h"
+
 struct wisp_policy {
 	refcount_t refs;
 	u32 count;
@@ -25,7 +27,7 @@ static inline struct wisp_policy *wisp_policy_alloc(u32 count, size_t entry_size
 {
 	struct wisp_policy *policy;
 
-	policy = kzalloc(sizeof(*policy) + count * entry_size, GFP_KERNEL_ACCOUNT);
+	policy = kzalloc(sizeof(*policy) + count * entry_size, WISP_GFP);
 	if (policy) {
 		refcount_set(&policy->refs, 1);
 		policy->count = count;

@@ -30,12 +30,11 @@
 #include <uapi/linux/wisp.h>
 
 #include "ledger.h"
+#include "pages.h"
 
 #define ENTRY_BITS	9
 #define ENTRIES		(1U << ENTRY_BITS)
 #define PFN_MASK	GENMASK_ULL(51, PAGE_SHIFT)
-
-#define TABLE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 /*
  * In page_private() of a table, beside its origin's struct page: its level, and
@@ -90,7 +89,7 @@ static bool is_table(const struct wisp_slat *slat, u64 entry, unsigned int level
 
 static u64 *alloc_table(unsigned int level, gfp_t zero)
 {
-	struct page *page = alloc_page(TABLE_GFP | zero);
+	struct page *page = alloc_page(WISP_GFP | zero);
 
 	if (!page)
 		return NULL;

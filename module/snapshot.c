@@ -162,7 +162,7 @@ static struct wisp_slot *copy_slot(struct wisp_vm *vm, struct wisp_slot **slots,
 	struct wisp_slot *slot;
 	int ret = -ENOMEM;
 
-	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	slot = kzalloc(sizeof(*slot), WISP_GFP);
 	if (!slot)
 		return ERR_PTR(ret);
 	slot->gpa = from->gpa;
@@ -194,7 +194,7 @@ static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
 	struct wisp_slot **slots;
 	int ret;
 
-	slots = kcalloc(room, sizeof(*slots), GFP_KERNEL_ACCOUNT);
+	slots = kcalloc(room, sizeof(*slots), WISP_GFP);
 	if (!slots)
 		return -ENOMEM;
 	ret = copy_protections(&protections, from->protections);

@@ -260,7 +260,7 @@ static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 {
 	struct wisp_vcpu *vcpu;
 
-	vcpu = kzalloc(wisp_backend->vcpu_size, GFP_KERNEL_ACCOUNT);
+	vcpu = kzalloc(wisp_backend->vcpu_size, WISP_GFP);
 	if (!vcpu)
 		return NULL;
 	vcpu->vm = vm;
@@ -274,7 +274,7 @@ static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 		if (!wisp_fpu_alloc(&vcpu->fpu))
 			return vcpu;
 	} else {
-		vcpu->page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		vcpu->page = (void *)get_zeroed_page(WISP_GFP);
 		if (vcpu->page) {
 			vcpu->page->size = sizeof(*vcpu->page);
 			return vcpu;

@@ -69,7 +69,7 @@ struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 	struct wisp_vm *vm;
 	int ret;
 
-	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	vm = kzalloc(sizeof(*vm), WISP_GFP);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&vm->lock);
@@ -284,13 +284,13 @@ int wisp_protections_store(struct maple_tree **protections, unsigned long first,
 	if (!*protections) {
 		if (!entry)
 			return 0;
-		*protections = kmalloc(sizeof(**protections), GFP_KERNEL_ACCOUNT);
+		*protections = kmalloc(sizeof(**protections), WISP_GFP);
 		if (!*protections)
 			return -ENOMEM;
 		mt_init(*protections);
 	}
 	return mtree_store_range(*protections, first, last, entry,
-				 GFP_KERNEL_ACCOUNT);
+				 WISP_GFP);
 }
 
 /* The next one, with its range in @mas, of a tree that may be NULL; or NULL. */
@@ -374,7 +374,7 @@ static int make_room(struct wisp_vm *vm)
 		return 0;
 	room = vm->room ? 2 * vm->room : 4;
 	slots = krealloc_array(vm->slots, room, sizeof(*slots),
-			       GFP_KERNEL_ACCOUNT);
+			       WISP_GFP);
 	if (!slots)
 		return -ENOMEM;
 	vm->slots = slots;

@@ -4,6 +4,7 @@
  * and there it ends without anybody being killed.
  */
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "kselftest_harness.h"
@@ -89,6 +90,8 @@ FIXTURE_TEARDOWN(cgroup)
 	EXPECT_EQ(0, rmdir(GROUP));
 }
 
+/* ---- chains -------------------------------------------------------------- */
+
 /*
  * Each snapshot is closed once the next is taken, as by who snapshots after each
  * step: what only the former ones had is nobody's. Each time other pages.
@@ -134,6 +137,69 @@ TEST_F_TIMEOUT(cgroup, chained_snapshots_do_not_grow, 120)
 	EXPECT_EQ(0, raw_reset(g->vm, -1));
 	EXPECT_EQ(2ULL * CHAIN, *count);
 	close(last);
+}
+
+/* ---- a full cgroup ------------------------------------------------------- */
+
+/* Writes up to @npages pages of a new object. Returns it, or -errno. */
+static int write_pages(int sys, __u64 npages)
+{
+	int memory = raw_create_memory(sys, npages * PAGE);
+
+	for (__u64 i = 0; i < npages && memory >= 0; i++)
+		if (pwrite(memory, "x", 1, i * PAGE) != 1)
+			break;
+	return memory;
+}
+
+/* An object that has all that there was, but for a little more than @npages. */
+static int fill(int sys, __u64 npages)
+{
+	int reserve = write_pages(sys, npages);
+	int memory = write_pages(sys, 4096);
+
+	close(reserve);
+	return memory;
+}
+
+/*
+ * One page is for what the kernel itself needs for a file: that it would rather
+ * kill for. So nothing else fails than what the driver allocates.
+ */
+TEST_F(cgroup, forks_fail_when_it_is_full)
+{
+	struct guest *g = &self->g, fork = *g;
+	int s = raw_snapshot(g->vm), failed = 0;
+
+	ASSERT_LE(0, s);
+	/* No page of the test's own is to be what there is no room for. */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));
+	ASSERT_TRUE(write_number(GROUP "/memory.max", used() + (1 << 20)));
+	for (int npages = 1; npages < 12; npages++) {
+		int memory = fill(g->sys, npages);
+
+		ASSERT_LE(0, memory);
+		fork.vm = raw_fork(g->sys, s);
+		close(memory);
+		if (fork.vm < 0) {
+			ASSERT_EQ(-ENOMEM, fork.vm);
+			failed++;
+			continue;
+		}
+		fork.page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+				 fork.vm, 0);
+		ASSERT_NE(MAP_FAILED, fork.page);
+		EXPECT_EQ(WISP_EXIT_HLT, guest_complete(&fork, 0));
+		munmap(fork.page, PAGE);
+		close(fork.vm);
+	}
+	printf("# %d forks failed\n", failed);
+	EXPECT_LT(0, failed);
+	EXPECT_GT(11, failed);
+	EXPECT_EQ(0, read_number(GROUP "/memory.events", "oom_kill "));
+	/* The VM that they were to be like does not notice. */
+	EXPECT_EQ(WISP_EXIT_HLT, guest_complete(g, 0));
+	close(s);
 }
 
 TEST_HARNESS_MAIN
