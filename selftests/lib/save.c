@@ -29,7 +29,8 @@ static const uint8_t count[] = { 0xfe, 0x06, 0x00, 0x30, 0xf4, 0xeb, 0xf9 };
 /* Where Documentation/snapshots.rst says that they are in "state". */
 enum {
 	AT_VERSION = 8, AT_CHECKSUM = 12, AT_SIZE = 16, AT_VENDOR = 72,
-	AT_SIGNATURE = 84, AT_XCR0 = 88, AT_TSC_KHZ = 96, AT_SLOTS = 104,
+	AT_SIGNATURE = 84, AT_XCR0 = 88, AT_TSC_KHZ = 96, AT_VM_FLAGS = 100,
+	AT_SLOTS = 104,
 };
 
 static const struct wisp_saved_slot slots[] = {
@@ -61,6 +62,7 @@ static struct wisp_saved to_save(void)
 		.msr_count = 1,
 		.extra = "devices",
 		.extra_size = 8,
+		.vm_flags = WISP_VM_STOPPED_CLOCK,
 		.error = error,
 		.error_size = sizeof(error),
 	};
@@ -83,8 +85,10 @@ static bool run(int fd, struct wisp_vcpu_page *p)
 
 static void create(void)
 {
+	struct wisp_create_vm arg = { .flags = WISP_VM_STOPPED_CLOCK };
+
 	sys = wisp_open();
-	vm = wisp_create_vm(sys);
+	vm = wisp_create_vm_as(sys, &arg);
 	if (!CHECK(sys >= 0 && vm >= 0))
 		return;
 	CHECK_EQUAL(wisp_set_msr_policy(vm, msrs, 1), 0);
@@ -167,7 +171,9 @@ static void goes_on(void)
 	struct wisp_saved saved = { .error = error, .error_size = sizeof(error) };
 	struct wisp_vcpu_page *pages[2];
 	struct wisp_state state;
+	struct wisp_stats stats;
 	int opened, forks[2];
+	uint64_t tsc;
 
 	opened = wisp_snapshot_open(sys, dir, &saved);
 	if (!CHECK(opened >= 0))
@@ -188,8 +194,15 @@ static void goes_on(void)
 	CHECK_EQUAL(state.general.r15, 0x1515);
 	CHECK_EQUAL(state.general.rip, CODE + 5);
 	CHECK_EQUAL(state.xsave[160], 0x77);
+	CHECK(!wisp_get_state(snapshot, 0, WISP_STATE_MSRS, &state));
+	tsc = state.msrs.tsc;
+	CHECK(!wisp_get_state(forks[0], 0, WISP_STATE_MSRS, &state));
+	CHECK_EQUAL(state.msrs.tsc, tsc);
 	CHECK_EQUAL(blocks("memory"), 5);
 	CHECK(run(forks[0], pages[0]));
+	/* The first run takes two pages of the file: its code, and the counter. */
+	CHECK(!wisp_stats(forks[0], &stats));
+	CHECK_EQUAL(stats.faults, 2);
 	CHECK_EQUAL(counter(forks[0]), 2);
 	CHECK_EQUAL(counter(forks[1]), 1);
 	CHECK(has(forks[1], HIGH_GPA + 0x5001, "high"));
@@ -349,6 +362,7 @@ static void refuses_unfit_cpus(void)
 static void refuses_nonsense(void)
 {
 	static const size_t counts[] = { 48, 52, 56, 60, 64 };
+	const uint32_t fork_of_stdin = WISP_VM_FORK, unknown = 1U << 31;
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
 		uint32_t many = 0xffffffff, one_more;
@@ -363,6 +377,8 @@ static void refuses_nonsense(void)
 
 		CHECK_EQUAL(try_changed(at, &size, 8), -EBADMSG);
 	}
+	CHECK_EQUAL(try_changed(AT_VM_FLAGS, &fork_of_stdin, 4), -EBADMSG);
+	CHECK_EQUAL(try_changed(AT_VM_FLAGS, &unknown, 4), -EOPNOTSUPP);
 	CHECK(write_state(state, state_size));
 	CHECK_EQUAL(try_open(), 0);
 }

@@ -53,7 +53,7 @@ struct header {
 	uint32_t signature;	/* CPUID leaf 1, EAX */
 	uint64_t xcr0;
 	uint32_t tsc_khz;
-	uint32_t reserved;
+	uint32_t vm_flags;
 };
 
 _Static_assert(sizeof(struct header) == 104, "no holes");
@@ -317,6 +317,7 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 	header->msr_count = saved->msr_count;
 	header->vcpu_count = saved->vcpu_count;
 	header->extra_size = saved->extra_size;
+	header->vm_flags = saved->vm_flags;
 	leaf = find_leaf(host->cpuid, leaves, 0, 0);
 	memcpy(header->vendor, &leaf->ebx, 4);
 	memcpy(header->vendor + 4, &leaf->edx, 4);
@@ -475,6 +476,9 @@ static int take_apart(struct wisp_saved *saved, struct header *header,
 	saved->msr_count = header->msr_count;
 	saved->vcpu_count = header->vcpu_count;
 	saved->extra_size = header->extra_size;
+	saved->vm_flags = header->vm_flags;
+	if (saved->vm_flags & WISP_VM_FORK)
+		return damaged(saved, "damaged: it says that it is a fork");
 	return check_slots(saved, header);
 }
 
@@ -626,9 +630,13 @@ static int add_vcpus(const struct wisp_saved *saved, int vm,
 static int rebuild(const struct wisp_saved *saved, int sys, int file,
 		   const struct wisp_state *states)
 {
+	const struct wisp_create_vm arg = {
+		.size = sizeof(arg),
+		.flags = saved->vm_flags,
+	};
 	int vm, ret;
 
-	vm = wisp_create_vm(sys);
+	vm = wisp_create_vm_as(sys, &arg);
 	if (vm < 0)
 		return fail(saved, vm, "no VM: %s: see dmesg", strerror(-vm));
 	ret = wisp_set_cpuid(vm, saved->cpuid, saved->cpuid_count);

@@ -380,6 +380,7 @@ struct wisp_saved_slot {
  * @slots: its slots
  * @slot_count: how many
  * @vcpu_count: vCPUs, whose indices begin with 0
+ * @vm_flags: WISP_VM_STOPPED_CLOCK, WISP_VM_DETERMINISTIC or zero, as it was made
  * @cpuid: its CPUID table; NULL: the one that a new VM has
  * @cpuid_count: entries
  * @msrs: its MSR policy
@@ -400,6 +401,7 @@ struct wisp_saved {
 	const struct wisp_msr_range *msrs;
 	const void *extra;
 	size_t extra_size;
+	uint32_t vm_flags;
 	void *data;
 	char *error;
 	size_t error_size;
@@ -417,7 +419,7 @@ struct wisp_saved {
  *
  * An instruction that exited and is to be completed by @complete is not: it runs
  * once more in who is opened of it. Slots with the same memory have each their
- * own then. Protections by wisp_protect() are not saved. Allocates.
+ * own then. Protections by wisp_protect() and limits are not saved. Allocates.
  *
  * Return: 0, or with @saved->error: -EEXIST (there is one already), -EFAULT (not
  * such a slot), -ENOENT (not such a vCPU), -ENOMEM, or what open(2), write(2) and
