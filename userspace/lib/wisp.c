@@ -234,13 +234,15 @@ int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
 	return call(vm, WISP_SET_MSR_POLICY, &arg);
 }
 
-int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)
+/* Where its page is the call says even if there is such a vCPU already. */
+static int have_vcpu(int vm, uint32_t vcpu, int may_exist,
+		     struct wisp_vcpu_page **page)
 {
 	struct wisp_create_vcpu arg = { .size = sizeof(arg), .vcpu = vcpu };
 	int ret = call(vm, WISP_CREATE_VCPU, &arg);
 	void *hva;
 
-	if (ret < 0)
+	if (ret < 0 && !(ret == -EEXIST && may_exist))
 		return ret;
 	hva = mmap(NULL, WISP_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vm,
 		   (off_t)arg.page_offset);
@@ -248,6 +250,16 @@ int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)
 		return -errno;
 	*page = hva;
 	return 0;
+}
+
+int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)
+{
+	return have_vcpu(vm, vcpu, 0, page);
+}
+
+int wisp_map_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)
+{
+	return have_vcpu(vm, vcpu, 1, page);
 }
 
 int wisp_run(int vm, uint32_t vcpu)

@@ -114,8 +114,7 @@ int wisp_create_vm_as(int sys, const struct wisp_create_vm *vm);
  * @snapshot: snapshot fd
  *
  * It has the slots, over memory of its own with the same contents, the policy
- * and the vCPUs. To get a vCPU's shared page, mmap() the new fd at the offset
- * that WISP_CREATE_VCPU gave for the VM of the snapshot.
+ * and the vCPUs, of which wisp_map_vcpu() gives the shared pages.
  *
  * Return: the vm fd (O_CLOEXEC), or -EBADF, -EINVAL (@snapshot is none), or what
  * wisp_create_vm() gives.
@@ -285,6 +284,16 @@ int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
  * Return: 0, or -EEXIST, -EINVAL (@vcpu), -ENOMEM, or what mmap(2) gives.
  */
 int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
+
+/**
+ * wisp_map_vcpu() - map the shared page of a vCPU that a fork has
+ * @vm: vm fd
+ * @vcpu: index; a vCPU that is not there is added
+ * @page: as for wisp_create_vcpu()
+ *
+ * Return: as wisp_create_vcpu(), but never -EEXIST.
+ */
+int wisp_map_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
 
 /**
  * wisp_run() - run a vCPU until it exits
