@@ -101,6 +101,14 @@ int acpi_attach(struct acpi *acpi, struct bus *bus)
 	return bus_add(bus, PM1_EVENT, PM_LAST, 4, &acpi_ops, acpi);
 }
 
+void acpi_state(struct acpi *acpi, struct state *state)
+{
+	state_section(state, "ACPI", 1);
+	STATE(state, acpi->pm1_status);
+	STATE(state, acpi->pm1_enable);
+	STATE(state, acpi->pm1_control);
+}
+
 /* ---- tables ------------------------------------------------------------- */
 
 struct rsdp {

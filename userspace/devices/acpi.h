@@ -27,6 +27,7 @@ struct acpi {
 
 void acpi_init(struct acpi *acpi, struct pic *pic, enum power *power);
 int acpi_attach(struct acpi *acpi, struct bus *bus);
+void acpi_state(struct acpi *acpi, struct state *state);
 
 /*
  * Fills @tables, ACPI_TABLES_SIZE bytes that go to ACPI_TABLES_GPA; the RSDP

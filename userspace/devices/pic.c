@@ -315,3 +315,33 @@ int pic_attach(struct pic *pic, struct bus *bus)
 		return -1;
 	return bus_add(bus, 0x4d0, 0x4d1, 1, &elcr_ops, pic);
 }
+
+static void chip_state(struct pic_chip *chip, struct state *state)
+{
+	STATE(state, chip->lines);
+	STATE(state, chip->edges);
+	STATE(state, chip->elcr);
+	STATE(state, chip->imr);
+	STATE(state, chip->isr);
+	STATE(state, chip->base);
+	STATE(state, chip->icw);
+	STATE(state, chip->lowest);
+	state_bool(state, &chip->needs_icw4);
+	state_bool(state, &chip->single);
+	state_bool(state, &chip->auto_eoi);
+	state_bool(state, &chip->rotates);
+	state_bool(state, &chip->nested);
+	state_bool(state, &chip->special_mask);
+	state_bool(state, &chip->reads_isr);
+	state_bool(state, &chip->polls);
+	state_check(state, chip->lowest < INPUTS && chip->icw <= 4 &&
+			   !(chip->base % INPUTS) &&
+			   !(chip->elcr & ~chip->elcr_mask));
+}
+
+void pic_state(struct pic *pic, struct state *state)
+{
+	state_section(state, "8259", 1);
+	chip_state(&pic->chips[MASTER], state);
+	chip_state(&pic->chips[SLAVE], state);
+}

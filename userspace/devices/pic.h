@@ -4,6 +4,7 @@
 #define WISP_DEVICES_PIC_H
 
 #include "bus.h"
+#include "state.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,7 @@ struct pic {
 void pic_init(struct pic *pic);
 
 int pic_attach(struct pic *pic, struct bus *bus);
+void pic_state(struct pic *pic, struct state *state);
 
 /* A device sets its line, irq 0 to 15. */
 void pic_set(struct pic *pic, unsigned int irq, bool level);

@@ -359,3 +359,35 @@ int pit_attach(struct pit *pit, struct bus *bus)
 		return -1;
 	return bus_add(bus, 0x61, 0x61, 1, &port61_ops, pit);
 }
+
+static void channel_state(struct pit_channel *channel, struct state *state)
+{
+	STATE(state, channel->mode);
+	STATE(state, channel->access);
+	state_bool(state, &channel->bcd);
+	state_bool(state, &channel->armed);
+	state_bool(state, &channel->gate);
+	state_bool(state, &channel->high_next_in);
+	state_bool(state, &channel->high_next_out);
+	state_bool(state, &channel->count_latched);
+	state_bool(state, &channel->status_latched);
+	STATE(state, channel->written_low);
+	STATE(state, channel->latched_status);
+	STATE(state, channel->latched_count);
+	STATE(state, channel->reload);
+	STATE(state, channel->start);
+	STATE(state, channel->stopped);
+	state_check(state, channel->mode <= 5 && channel->access >= PIT_LOW &&
+			   channel->access <= PIT_BOTH && channel->reload &&
+			   channel->reload <= 0x10000);
+}
+
+void pit_state(struct pit *pit, struct state *state)
+{
+	state_section(state, "8254", 1);
+	for (unsigned int i = 0; i < 3; i++)
+		channel_state(&pit->channels[i], state);
+	STATE(state, pit->deadline);
+	STATE(state, pit->ticks);
+	state_bool(state, &pit->speaker);
+}

@@ -49,6 +49,7 @@ struct pit {
 
 void pit_init(struct pit *pit, struct pic *pic);
 int pit_attach(struct pit *pit, struct bus *bus);
+void pit_state(struct pit *pit, struct state *state);
 
 /* Raises IRQ 0 if it is due. Few of the ticks that were missed come late. */
 void pit_update(struct pit *pit, uint64_t now);

@@ -78,3 +78,10 @@ int reset_attach(struct reset *reset, struct bus *bus)
 	return bus_add(bus, RESET_CONTROL_PORT, RESET_CONTROL_PORT, 1,
 		       &control_ops, reset);
 }
+
+void reset_state(struct reset *reset, struct state *state)
+{
+	state_section(state, "RST ", 1);
+	STATE(state, reset->port92);
+	STATE(state, reset->control);
+}

@@ -8,6 +8,7 @@
 
 #include "bus.h"
 #include "power.h"
+#include "state.h"
 
 #define RESET_CONTROL_PORT	0xcf9
 #define RESET_CONTROL_VALUE	0x06
@@ -20,5 +21,6 @@ struct reset {
 
 void reset_init(struct reset *reset, enum power *power);
 int reset_attach(struct reset *reset, struct bus *bus);
+void reset_state(struct reset *reset, struct state *state);
 
 #endif

@@ -13,6 +13,9 @@
 /* A time in the year 2242; 64 bits of nanoseconds reach to 2262. */
 #define SECONDS_MAX	(1LL << 33)
 
+/* Of what was loaded: with nine years of a clock on top of it no overflow. */
+#define OFFSET_MAX	(SECONDS_MAX * NS_PER_S)
+
 /* UIP rises this long before the second ends. */
 #define UPDATE_NS	244000
 
@@ -260,4 +263,24 @@ void rtc_init(struct rtc *rtc, struct pic *pic, uint64_t now, int64_t utc)
 int rtc_attach(struct rtc *rtc, struct bus *bus)
 {
 	return bus_add(bus, 0x70, 0x71, 1, &rtc_ops, rtc);
+}
+
+/* What is kept is how far it was from the host's clock, at @utc. */
+void rtc_state(struct rtc *rtc, struct state *state, int64_t utc)
+{
+	int64_t was = utc, init = rtc->offset, offset;
+
+	state_section(state, "RTC ", 1);
+	STATE(state, was);
+	STATE(state, rtc->index);
+	STATE(state, rtc->cmos);
+	STATE(state, rtc->flags);
+	STATE(state, rtc->offset);
+	STATE(state, rtc->ticked);
+	offset = (int64_t)((uint64_t)rtc->offset + (uint64_t)utc - (uint64_t)was);
+	/* Who put it that far off gets the host's time. */
+	if (offset <= -OFFSET_MAX || offset > OFFSET_MAX)
+		offset = init;
+	rtc->offset = offset;
+	state_check(state, rtc->index < RTC_CMOS_SIZE);
 }

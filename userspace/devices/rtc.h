@@ -25,6 +25,9 @@ struct rtc {
 void rtc_init(struct rtc *rtc, struct pic *pic, uint64_t now, int64_t utc);
 int rtc_attach(struct rtc *rtc, struct bus *bus);
 
+/* To be loaded after rtc_init(), so that it goes on with the time it is now. */
+void rtc_state(struct rtc *rtc, struct state *state, int64_t utc);
+
 /* Raises IRQ 8 at the end of a second, where the guest wants that. */
 void rtc_update(struct rtc *rtc, uint64_t now);
 

@@ -278,3 +278,22 @@ void uart_input(struct uart *uart, uint8_t byte)
 	receive(uart, byte);
 	update_irq(uart);
 }
+
+void uart_state(struct uart *uart, struct state *state)
+{
+	state_section(state, "8250", 1);
+	STATE(state, uart->fifo);
+	STATE(state, uart->first);
+	STATE(state, uart->count);
+	STATE(state, uart->ier);
+	STATE(state, uart->fcr);
+	STATE(state, uart->lcr);
+	STATE(state, uart->mcr);
+	STATE(state, uart->lsr);
+	STATE(state, uart->msr);
+	STATE(state, uart->scr);
+	STATE(state, uart->dll);
+	STATE(state, uart->dlm);
+	state_bool(state, &uart->thre);
+	state_check(state, uart->first < UART_FIFO && uart->count <= UART_FIFO);
+}

@@ -36,6 +36,7 @@ struct uart {
 void uart_init(struct uart *uart, struct pic *pic, unsigned int irq,
 	       void (*output)(void *opaque, uint8_t byte), void *opaque);
 int uart_attach(struct uart *uart, struct bus *bus, uint16_t port);
+void uart_state(struct uart *uart, struct state *state);
 
 /* How many bytes uart_input() would take now. */
 unsigned int uart_room(const struct uart *uart);
