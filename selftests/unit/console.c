@@ -58,7 +58,7 @@ static pid_t start(void (*run)(struct console *console, int woken))
 	ioctl(slave, TIOCSCTTY, 0);
 	dup2(slave, STDIN_FILENO);
 	dup2(slave, STDOUT_FILENO);
-	console_setup_signals(&signals);
+	console_setup_signals(&signals, false);
 	if (console_start(&console, &signals, on_wake, &wake[1]))
 		_exit(1);
 	if (!is_raw(STDIN_FILENO))

@@ -5,6 +5,8 @@
 
 int command_info(int argc, char **argv);
 int command_run(int argc, char **argv);
+int command_resume(int argc, char **argv);
+int command_fork(int argc, char **argv);
 
 /* The command line is wrong: says so in one line and exits with 64. */
 __attribute__((format(printf, 1, 2), noreturn))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "console.h"
+#include "script.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,7 @@ static void die(int signal)
 	raise(signal);
 }
 
-void console_setup_signals(sigset_t *signals)
+void console_setup_signals(sigset_t *signals, bool saves)
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	static const int deaths[] = {
@@ -54,6 +55,8 @@ void console_setup_signals(sigset_t *signals)
 	sigemptyset(signals);
 	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
 		sigaddset(signals, ends[i]);
+	if (saves)
+		sigaddset(signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 	for (size_t i = 0; i < sizeof(deaths) / sizeof(*deaths); i++)
 		sigaction(deaths[i], &action, NULL);
@@ -136,7 +139,10 @@ static void read_signal(struct console *console)
 
 	if (read(console->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	quit(console, (int)info.ssi_signo);
+	if (info.ssi_signo == SIGUSR1)
+		atomic_store(&console->wants_save, true);
+	else
+		quit(console, (int)info.ssi_signo);
 	console->wake(console->opaque);
 }
 
@@ -229,10 +235,18 @@ void console_stop(struct console *console)
 	close(console->output_fd);
 }
 
+void console_start_script(struct console *console, struct script *script)
+{
+	memset(console, 0, sizeof(*console));
+	console->script = script;
+}
+
 size_t console_read(struct console *console, uint8_t *data, size_t size)
 {
 	size_t n = 0;
 
+	if (console->script)
+		return script_read(console->script, data, size);
 	pthread_mutex_lock(&console->lock);
 	for (; n < size && console->count; n++) {
 		data[n] = console->input[console->first];
@@ -277,6 +291,11 @@ void console_flush(struct console *console)
 
 void console_put(struct console *console, uint8_t byte)
 {
+	if (console->script) {
+		if (script_put(console->script, byte))
+			quit(console, CONSOLE_QUIT_DONE);
+		return;
+	}
 	console->output[console->output_count++] = byte;
 	if (byte == '\n' || console->output_count == CONSOLE_SIZE)
 		console_flush(console);
@@ -285,4 +304,9 @@ void console_put(struct console *console, uint8_t byte)
 int console_quit(const struct console *console)
 {
 	return atomic_load(&console->quit);
+}
+
+bool console_wants_save(const struct console *console)
+{
+	return atomic_load(&console->wants_save);
 }

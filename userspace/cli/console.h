@@ -12,8 +12,11 @@
 
 #define CONSOLE_SIZE	4096
 
-/* What ended the console: a key, or the number of a signal. */
+/* What ended the console: a key, a script, or the number of a signal. */
 #define CONSOLE_QUIT_KEY	(-1)
+#define CONSOLE_QUIT_DONE	(-2)
+
+struct script;
 
 struct console {
 	/* Constant after start. */
@@ -23,6 +26,7 @@ struct console {
 	int stop_fd;
 	int output_fd;
 	bool is_terminal;
+	struct script *script;		/* instead of a terminal, or NULL */
 	pthread_t thread;
 
 	/* Protected by @lock. */
@@ -39,19 +43,24 @@ struct console {
 	size_t output_count;
 	bool is_broken;
 
-	atomic_int quit;	/* 0, CONSOLE_QUIT_KEY or a signal */
+	atomic_int quit;	/* 0, CONSOLE_QUIT_* or a signal */
+	atomic_bool wants_save;	/* SIGUSR1 came */
 };
 
 /*
  * Before any thread: signals that end the program are kept for the console,
- * and whatever kills it gives the terminal its modes back.
+ * with @saves SIGUSR1 too, and whatever kills it gives the terminal its modes
+ * back.
  */
-void console_setup_signals(sigset_t *signals);
+void console_setup_signals(sigset_t *signals, bool saves);
 
 /* Raw mode, and a thread that reads. Returns 0 or a negative errno. */
 int console_start(struct console *console, const sigset_t *signals,
 		  void (*wake)(void *opaque), void *opaque);
 void console_stop(struct console *console);
+
+/* No terminal and no thread: @script types and listens. Needs no stop. */
+void console_start_script(struct console *console, struct script *script);
 
 /* Takes up to @size bytes that were typed; returns how many. */
 size_t console_read(struct console *console, uint8_t *data, size_t size);
@@ -59,7 +68,10 @@ size_t console_read(struct console *console, uint8_t *data, size_t size);
 void console_put(struct console *console, uint8_t byte);
 void console_flush(struct console *console);
 
-/* Why to quit: 0 not at all, CONSOLE_QUIT_KEY or a signal. */
+/* Why to quit: 0 not at all, CONSOLE_QUIT_* or a signal. */
 int console_quit(const struct console *console);
+
+/* Whether SIGUSR1 came, where it is among console_setup_signals()'. */
+bool console_wants_save(const struct console *console);
 
 #endif

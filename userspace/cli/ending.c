@@ -36,6 +36,8 @@ static const char *kind_name(enum ending_kind kind)
 		return "quit";
 	case ENDING_HALT:
 		return "halt";
+	case ENDING_SAVED:
+		return "saved";
 	case ENDING_USAGE:
 		return "usage";
 	default:

@@ -16,6 +16,7 @@ enum ending_kind {
 	ENDING_TIMEOUT = 4,
 	ENDING_QUIT = 5,
 	ENDING_HALT = 6,
+	ENDING_SAVED = 7,
 	ENDING_USAGE = 64,
 };
 

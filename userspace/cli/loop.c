@@ -80,6 +80,12 @@ static void deliver(struct machine *machine)
 	};
 }
 
+static bool save_is_due(const struct machine *machine)
+{
+	return machine->save_dir >= 0 && (machine->control.wants_save ||
+					  console_wants_save(machine->console));
+}
+
 static void check_ending(struct machine *machine, uint64_t now)
 {
 	int quit = console_quit(machine->console);
@@ -92,6 +98,8 @@ static void check_ending(struct machine *machine, uint64_t now)
 	else if (quit == CONSOLE_QUIT_KEY)
 		ending_set(machine->ending, ENDING_QUIT, "%s",
 			   "quit by Ctrl-A x");
+	else if (quit == CONSOLE_QUIT_DONE)
+		ending_set(machine->ending, ENDING_QUIT, "%s", "");
 	else if (quit)
 		ending_set(machine->ending, ENDING_QUIT, "quit by signal %d (%s)",
 			   quit, strsignal(quit));
@@ -121,7 +129,7 @@ static void do_port(void *opaque, uint16_t port, int in, void *data,
 		    unsigned int size)
 {
 	struct machine *machine = opaque;
-	uint64_t now = machine_now();
+	uint64_t now = machine_now(machine);
 	uint32_t value = 0;
 
 	if (in) {
@@ -226,14 +234,15 @@ static void handle_halt(struct machine *machine)
 		return;
 	}
 	for (;;) {
-		uint64_t now = machine_now();
+		uint64_t now = machine_now(machine);
 
 		update_devices(machine, now);
 		check_ending(machine, now);
 		if (machine->ending->ended || pic_raised(&machine->pic))
 			break;
-		/* It is still at the HLT, for the debugger and afterwards. */
-		if (machine->gdb && gdb_is_due(machine->gdb))
+		/* It is still at the HLT, for who looks and afterwards. */
+		if (save_is_due(machine) ||
+		    (machine->gdb && gdb_is_due(machine->gdb)))
 			return;
 		sleep_until(machine, next_deadline(machine, now), now);
 	}
@@ -341,7 +350,7 @@ static void settle(struct machine *machine)
 /* The time that the guest stands for its debugger is not counted. */
 static void serve_debugger(struct machine *machine)
 {
-	uint64_t start = machine_now();
+	uint64_t start = machine_now(machine);
 	enum gdb_wish wish = GDB_WAIT;
 	eventfd_t count;
 
@@ -366,7 +375,7 @@ static void serve_debugger(struct machine *machine)
 		ending_set(machine->ending, ENDING_QUIT, "%s",
 			   "killed by gdb");
 	if (machine->deadline != UINT64_MAX)
-		machine->deadline += machine_now() - start;
+		machine->deadline += machine_now(machine) - start;
 }
 
 static int run_once(struct machine *machine, uint64_t now)
@@ -384,13 +393,13 @@ static int run_once(struct machine *machine, uint64_t now)
 	ret = wisp_run(machine->vm, 0);
 	machine->ending->runs++;
 	if (machine->trace)
-		trace_exit(machine->trace, machine_now(), &page->exit);
+		trace_exit(machine->trace, machine_now(machine), &page->exit);
 	return ret;
 }
 
 void machine_run(struct machine *machine)
 {
-	uint64_t start = machine_now(), now = start;
+	uint64_t start = machine_now(machine), now = start;
 	struct ending *ending = machine->ending;
 
 	if (machine->trace)
@@ -400,8 +409,14 @@ void machine_run(struct machine *machine)
 
 		if (machine->gdb && gdb_is_due(machine->gdb)) {
 			serve_debugger(machine);
-			now = machine_now();
+			now = machine_now(machine);
 			continue;
+		}
+		if (save_is_due(machine)) {
+			settle(machine);
+			if (!ending->ended)
+				machine_save(machine);
+			break;
 		}
 		update_devices(machine, now);
 		ret = run_once(machine, now);
@@ -411,9 +426,9 @@ void machine_run(struct machine *machine)
 			handle_exit(machine);
 		if (machine->gdb)
 			gdb_take_assist(machine->gdb);
-		now = machine_now();
+		now = machine_now(machine);
 		check_ending(machine, now);
 	}
 	console_flush(machine->console);
-	ending->duration_ns = machine_now() - start;
+	ending->duration_ns = machine_now(machine) - start;
 }

@@ -4,10 +4,12 @@
 #include "size.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,12 +47,17 @@ static const struct wisp_msr_range msr_policy[] = {
 	QUIET(0xc0011029, 0xc001102a),	/* DE_CFG, BU_CFG2 */
 };
 
-uint64_t machine_now(void)
+static uint64_t host_now(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t machine_now(const struct machine *machine)
+{
+	return host_now() + machine->clock_offset;
 }
 
 static int64_t utc_now(void)
@@ -74,7 +81,7 @@ static int attach_devices(struct machine *machine)
 
 	pic_init(&machine->pic);
 	pit_init(&machine->pit, &machine->pic);
-	rtc_init(&machine->rtc, &machine->pic, machine_now(), utc_now());
+	rtc_init(&machine->rtc, &machine->pic, machine_now(machine), utc_now());
 	uart_init(&machine->uart, &machine->pic, UART_IRQ, put_byte, machine);
 	reset_init(&machine->reset, &machine->power);
 	acpi_init(&machine->acpi, &machine->pic, &machine->power);
@@ -82,9 +89,16 @@ static int attach_devices(struct machine *machine)
 	    rtc_attach(&machine->rtc, bus) ||
 	    uart_attach(&machine->uart, bus, UART_PORT) ||
 	    reset_attach(&machine->reset, bus) ||
-	    acpi_attach(&machine->acpi, bus))
+	    acpi_attach(&machine->acpi, bus) ||
+	    control_attach(&machine->control, bus))
 		return -1;
 	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
 }
 
 static int failed(struct machine *machine, const char *what, int error)
@@ -120,42 +134,59 @@ static int check_memory_size(struct machine *machine)
 	return -1;
 }
 
-static int open_driver(struct machine *machine)
+/* The system fd, or -1. */
+static int open_driver(struct wisp_query *query, struct ending *ending)
 {
 	char why[HOST_REASON_SIZE];
+	int sys = wisp_open();
 
-	machine->sys = wisp_open();
-	if (machine->sys < 0) {
-		host_reason(machine->sys, why, sizeof(why));
-		ending_set(machine->ending, ENDING_ERROR, "%s", why);
+	if (sys < 0) {
+		host_reason(sys, why, sizeof(why));
+		ending_set(ending, ENDING_ERROR, "%s", why);
 		return -1;
 	}
-	if (wisp_query(machine->sys, &machine->query) ||
-	    machine->query.abi_version != WISP_ABI_VERSION) {
-		ending_set(machine->ending, ENDING_ERROR,
-			   "the driver speaks ABI %u and this command %u: use the two of one version",
-			   machine->query.abi_version, WISP_ABI_VERSION);
-		return -1;
-	}
-	return 0;
+	if (!wisp_query(sys, query) && query->abi_version == WISP_ABI_VERSION)
+		return sys;
+	ending_set(ending, ENDING_ERROR,
+		   "the driver speaks ABI %u and this command %u: use the two of one version",
+		   query->abi_version, WISP_ABI_VERSION);
+	close(sys);
+	return -1;
+}
+
+#define SLOTS_MAX	2
+
+/* RAM below and above the hole under 4 GiB; returns how many there are. */
+static uint32_t ram_slots(uint64_t size, struct wisp_saved_slot *slots)
+{
+	const uint32_t prot = WISP_PROT_READ | WISP_PROT_WRITE |
+			      WISP_PROT_EXEC;
+	uint64_t low = size < WISP_RAM_LOW_MAX ? size : WISP_RAM_LOW_MAX;
+
+	slots[0] = (struct wisp_saved_slot){ .prot = prot, .size = low };
+	slots[1] = (struct wisp_saved_slot){
+		.number = 1,
+		.prot = prot,
+		.gpa = WISP_RAM_HIGH_START,
+		.size = size - low,
+		.offset = low,
+	};
+	return low < size ? 2 : 1;
 }
 
 static int add_memory(struct machine *machine)
 {
-	const uint32_t prot = WISP_PROT_READ | WISP_PROT_WRITE |
-			      WISP_PROT_EXEC;
-	uint64_t size = machine->memory_size, low = size;
-	int ret;
+	struct wisp_saved_slot slots[SLOTS_MAX];
+	uint32_t count = ram_slots(machine->memory_size, slots);
+	int ret = 0;
 
-	if (low > WISP_RAM_LOW_MAX)
-		low = WISP_RAM_LOW_MAX;
-	machine->memory = wisp_create_memory(machine->sys, size);
+	machine->memory = wisp_create_memory(machine->sys, machine->memory_size);
 	if (machine->memory < 0)
 		return machine->memory;
-	ret = wisp_set_slot(machine->vm, 0, 0, low, machine->memory, 0, prot);
-	if (!ret && low < size)
-		ret = wisp_set_slot(machine->vm, 1, WISP_RAM_HIGH_START,
-				    size - low, machine->memory, low, prot);
+	for (uint32_t i = 0; !ret && i < count; i++)
+		ret = wisp_set_slot(machine->vm, slots[i].number, slots[i].gpa,
+				    slots[i].size, machine->memory,
+				    slots[i].offset, slots[i].prot);
 	return ret;
 }
 
@@ -189,33 +220,36 @@ static int create_vm(struct machine *machine)
 	return ret ? failed(machine, "no vCPU", ret) : 0;
 }
 
-int machine_create(struct machine *machine, uint64_t memory_size,
-		   struct ending *ending)
+static void init(struct machine *machine, uint64_t memory_size,
+		 struct ending *ending)
 {
 	*machine = (struct machine){
 		.sys = -1, .memory = -1, .vm = -1, .wake_fd = -1,
+		.save_dir = -1,
 		.memory_size = memory_size,
 		.ending = ending,
 		.deadline = UINT64_MAX,
 	};
-	if (open_driver(machine) || check_memory_size(machine) ||
-	    create_vm(machine))
-		goto destroy;
-	machine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (machine->wake_fd < 0 || attach_devices(machine)) {
-		failed(machine, "no devices", -errno);
-		goto destroy;
-	}
-	return 0;
-destroy:
-	machine_destroy(machine);
-	return -1;
 }
 
-static void close_fd(int fd)
+static int add_devices(struct machine *machine)
 {
-	if (fd >= 0)
-		close(fd);
+	machine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (machine->wake_fd < 0 || attach_devices(machine))
+		return failed(machine, "no devices", -errno);
+	return 0;
+}
+
+int machine_create(struct machine *machine, uint64_t memory_size,
+		   struct ending *ending)
+{
+	init(machine, memory_size, ending);
+	machine->sys = open_driver(&machine->query, ending);
+	if (machine->sys >= 0 && !check_memory_size(machine) &&
+	    !create_vm(machine) && !add_devices(machine))
+		return 0;
+	machine_destroy(machine);
+	return -1;
 }
 
 void machine_destroy(struct machine *machine)
@@ -234,4 +268,164 @@ void machine_wake(void *opaque)
 
 	eventfd_write(machine->wake_fd, 1);
 	wisp_kick(machine->vm, 0);
+}
+
+/* ---- snapshots ----------------------------------------------------------- */
+
+/* More than the devices have. */
+#define STATE_MAX	4096
+
+/* Both ways. "Snapshots" in the documentation has the format. */
+static void machine_state(struct machine *machine, struct state *state)
+{
+	uint64_t now = machine_now(machine);
+
+	state_section(state, "PC  ", 1);
+	STATE(state, now);
+	STATE(state, machine->memory_size);
+	/* Nine years: sums of times do not overflow. */
+	state_check(state, now < 1ULL << 58);
+	if (state->loads)
+		machine->clock_offset = now - host_now();
+	pic_state(&machine->pic, state);
+	pit_state(&machine->pit, state);
+	rtc_state(&machine->rtc, state, utc_now());
+	uart_state(&machine->uart, state);
+	reset_state(&machine->reset, state);
+	acpi_state(&machine->acpi, state);
+}
+
+int machine_open_folder(const char *path, struct ending *ending)
+{
+	int dir;
+
+	if (mkdir(path, 0700) && errno != EEXIST)
+		dir = -1;
+	else
+		dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		ending_set(ending, ENDING_ERROR,
+			   "--snapshot %s: %s: give a folder that can be written",
+			   path, strerror(errno));
+	if (dir < 0 || faccessat(dir, "state", F_OK, 0))
+		return dir;
+	/* It is not to be found out when the guest has come so far. */
+	ending_set(ending, ENDING_ERROR,
+		   "--snapshot %s: there is a snapshot already: give another folder",
+		   path);
+	close(dir);
+	return -1;
+}
+
+void machine_save(struct machine *machine)
+{
+	struct wisp_saved_slot slots[SLOTS_MAX];
+	uint8_t data[STATE_MAX];
+	struct state state = { .data = data, .room = sizeof(data) };
+	char error[256] = "";
+	struct wisp_saved saved = {
+		.slots = slots,
+		.slot_count = ram_slots(machine->memory_size, slots),
+		.vcpu_count = 1,
+		.msrs = msr_policy,
+		.msr_count = sizeof(msr_policy) / sizeof(*msr_policy),
+		.extra = data,
+		.error = error,
+		.error_size = sizeof(error),
+	};
+	int snapshot;
+
+	machine_state(machine, &state);
+	saved.extra_size = state.at;
+	snapshot = wisp_snapshot(machine->vm);
+	if (snapshot < 0) {
+		failed(machine, "no snapshot", snapshot);
+		return;
+	}
+	if (wisp_snapshot_save(machine->sys, snapshot, machine->save_dir, &saved))
+		ending_set(machine->ending, ENDING_ERROR, "--snapshot: %s", error);
+	else
+		ending_set(machine->ending, ENDING_SAVED, "%s",
+			   "the guest is saved");
+	close(snapshot);
+}
+
+int machine_image_open(struct machine_image *image, const char *path,
+		       struct ending *ending)
+{
+	char error[256] = "";
+	int dir;
+
+	*image = (struct machine_image){
+		.sys = -1,
+		.snapshot = -1,
+		.saved = { .error = error, .error_size = sizeof(error) },
+	};
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0) {
+		ending_set(ending, ENDING_ERROR,
+			   "%s: %s: give a folder that has a snapshot", path,
+			   strerror(errno));
+		return -1;
+	}
+	image->sys = open_driver(&image->query, ending);
+	if (image->sys >= 0)
+		image->snapshot = wisp_snapshot_open(image->sys, dir,
+						     &image->saved);
+	close(dir);
+	image->saved.error = NULL;
+	if (image->snapshot >= 0)
+		return 0;
+	ending_set(ending, ENDING_ERROR, "%s: %s", path, error);
+	machine_image_close(image);
+	return -1;
+}
+
+void machine_image_close(struct machine_image *image)
+{
+	wisp_saved_free(&image->saved);
+	close_fd(image->snapshot);
+	close_fd(image->sys);
+}
+
+static int load_devices(struct machine *machine, const struct wisp_saved *saved)
+{
+	struct state state = {
+		.data = (uint8_t *)saved->extra,
+		.room = saved->extra_size,
+		.loads = true,
+	};
+
+	machine_state(machine, &state);
+	machine->control.is_resumed = true;
+	if (!state.is_bad && state.at == state.room)
+		return 0;
+	ending_set(machine->ending, ENDING_ERROR, "%s",
+		   "the snapshot has other devices than this command: use the one that took it");
+	return -1;
+}
+
+int machine_fork(struct machine *machine, const struct machine_image *image,
+		 struct ending *ending)
+{
+	int ret;
+
+	init(machine, 0, ending);
+	machine->query = image->query;
+	machine->sys = dup(image->sys);
+	machine->vm = wisp_fork(image->sys, image->snapshot);
+	if (machine->sys < 0 || machine->vm < 0) {
+		failed(machine, "no VM", machine->sys < 0 ? -errno : machine->vm);
+		goto destroy;
+	}
+	ret = wisp_map_vcpu(machine->vm, 0, &machine->page);
+	if (ret) {
+		failed(machine, "no vCPU", ret);
+		goto destroy;
+	}
+	if (!add_devices(machine) && !load_devices(machine, &image->saved))
+		return 0;
+destroy:
+	machine_destroy(machine);
+	return -1;
 }

@@ -8,6 +8,7 @@
 #include "acpi.h"
 #include "bus.h"
 #include "console.h"
+#include "control.h"
 #include "ending.h"
 #include "gdb.h"
 #include "pic.h"
@@ -24,7 +25,9 @@ struct machine {
 	int memory;
 	int vm;
 	int wake_fd;		/* readable: the console has something */
+	int save_dir;		/* where a snapshot goes, -1: none is taken */
 	uint64_t memory_size;
+	uint64_t clock_offset;	/* nanoseconds: from the host's clock */
 	struct wisp_query query;
 	struct wisp_vcpu_page *page;
 	struct console *console;
@@ -39,14 +42,23 @@ struct machine {
 	struct uart uart;
 	struct reset reset;
 	struct acpi acpi;
+	struct control control;
 	enum power power;
 	struct ending *ending;
 	uint64_t deadline;	/* nanoseconds: when to give up */
 	bool accepts;		/* the guest would take an interrupt at once */
 };
 
-/* Nanoseconds of the clock that the devices run by. */
-uint64_t machine_now(void);
+/* A machine that was saved, from which others are made. */
+struct machine_image {
+	int sys;
+	int snapshot;
+	struct wisp_query query;
+	struct wisp_saved saved;
+};
+
+/* Nanoseconds of the clock that the devices run by: it goes on when saved. */
+uint64_t machine_now(const struct machine *machine);
 
 /*
  * Opens the driver and makes the VM with its memory and devices. On failure,
@@ -55,6 +67,22 @@ uint64_t machine_now(void);
 int machine_create(struct machine *machine, uint64_t memory_size,
 		   struct ending *ending);
 void machine_destroy(struct machine *machine);
+
+/*
+ * The folder that machine_save() is to write to, made if need be: an fd, or -1 and
+ * @ending tells.
+ */
+int machine_open_folder(const char *path, struct ending *ending);
+
+/* What the vCPU is to complete was completed. @ending tells how it went. */
+void machine_save(struct machine *machine);
+
+/* The folder @path has one. As machine_create(). */
+int machine_image_open(struct machine_image *image, const char *path,
+		       struct ending *ending);
+void machine_image_close(struct machine_image *image);
+int machine_fork(struct machine *machine, const struct machine_image *image,
+		 struct ending *ending);
 
 /* From any thread: look at the console. */
 void machine_wake(void *machine);

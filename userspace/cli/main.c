@@ -33,6 +33,8 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
 	{ "info", command_info },
 	{ "run", command_run },
+	{ "resume", command_resume },
+	{ "fork", command_fork },
 };
 
 struct choice {
@@ -46,8 +48,10 @@ static const char doc[] =
 	"Run virtual machines through /dev/wisp.\n"
 	"\n"
 	"Commands:\n"
-	"  info   can this host run guests, and if not why\n"
-	"  run    boot a Linux kernel\n"
+	"  info    can this host run guests, and if not why\n"
+	"  run     boot a Linux kernel\n"
+	"  resume  go on with a guest that was saved\n"
+	"  fork    run a command in many guests, each as one that was saved\n"
 	"\v\"wisp COMMAND --help\" tells more.";
 
 static const struct subcommand *find(const char *name)

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include "script.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In what is typed they are not whole, since the terminal echoes that. */
+#define BEGIN		"wisp-begin"
+#define END		"wisp-end-"
+/* What a guest prints beyond these is lost. */
+#define LINE_MAX	(1 << 16)
+#define OUTPUT_MAX	(1 << 26)
+
+#define TYPED_BEGIN	"wi''sp-begin"
+#define TYPED_END	"wi''sp-end-"
+
+int script_init(struct script *script, const char *command)
+{
+	*script = (struct script){ 0 };
+	/*
+	 * The shell reads all of it before it does the first: so nothing is
+	 * echoed behind the mark, and the command does not read what follows it.
+	 */
+	if (asprintf(&script->text,
+		     "echo " TYPED_BEGIN "; (\n%s\n) </dev/null 2>&1; echo " TYPED_END "$?\n",
+		     command) >= 0)
+		return 0;
+	script->text = NULL;
+	return -ENOMEM;
+}
+
+void script_free(struct script *script)
+{
+	free(script->text);
+	file_free(&script->line);
+	file_free(&script->output);
+}
+
+size_t script_read(struct script *script, uint8_t *data, size_t size)
+{
+	size_t left = strlen(script->text + script->typed);
+
+	if (size > left)
+		size = left;
+	memcpy(data, script->text + script->typed, size);
+	script->typed += size;
+	return size;
+}
+
+/* @line ends with a zero. The mark may be behind output that ends no line. */
+static void take_line(struct script *script, char *line)
+{
+	char *end = strstr(line, END);
+
+	if (!script->has_begun) {
+		script->has_begun = strstr(line, BEGIN);
+		return;
+	}
+	if (end) {
+		*end = 0;
+		script->status = atoi(end + strlen(END));
+		script->has_ended = true;
+	}
+	if (end == line)
+		return;
+	if (script->output.size < OUTPUT_MAX &&
+	    !file_append(&script->output, line, strlen(line)))
+		file_append(&script->output, "\n", 1);
+}
+
+bool script_put(struct script *script, uint8_t byte)
+{
+	if (byte == '\n') {
+		if (!file_append(&script->line, "", 1))
+			take_line(script, (char *)script->line.data);
+		script->line.size = 0;
+	} else if (byte && byte != '\r' && script->line.size < LINE_MAX) {
+		file_append(&script->line, &byte, 1);
+	}
+	return script->has_ended;
+}
