@@ -192,10 +192,10 @@ copy
 exec 8>>"$bad/memory"
 refused 1 'open for writing' resume "$bad"
 exec 8>&-
-# The devices' own version: their part is the last of the state.
+# The version of the devices' first section, behind its name: they are the end.
 copy
-at=$(($(stat -c %s "$bad/state") - $(sed 's/.*PC  //' "$bad/state" | wc -c)))
-put $((at)) '\7'
+devices=$(hexdump -s 64 -n 4 -e '1/4 "%u"' "$bad/state")
+put $(($(stat -c %s "$bad/state") - devices + 4)) '\7'
 sum
 refused 1 'other devices' resume "$bad"
 chmod 666 /dev/wisp

@@ -200,9 +200,12 @@ static void goes_on(void)
 	CHECK_EQUAL(state.msrs.tsc, tsc);
 	CHECK_EQUAL(blocks("memory"), 5);
 	CHECK(run(forks[0], pages[0]));
-	/* The first run takes two pages of the file: its code, and the counter. */
+	/*
+	 * The first run takes two pages of the file: its code, and the counter,
+	 * which an emulated CPU reads before it writes.
+	 */
 	CHECK(!wisp_stats(forks[0], &stats));
-	CHECK_EQUAL(stats.faults, 2);
+	CHECK(stats.faults == 2 || stats.faults == 3);
 	CHECK_EQUAL(counter(forks[0]), 2);
 	CHECK_EQUAL(counter(forks[1]), 1);
 	CHECK(has(forks[1], HIGH_GPA + 0x5001, "high"));
