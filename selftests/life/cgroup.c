@@ -121,20 +121,21 @@ TEST_F_TIMEOUT(cgroup, chained_snapshots_do_not_grow, 120)
 {
 	struct guest *g = &self->g;
 	__u64 *count = guest_at(g, GUEST_DATA + 8);
-	int last = -1;
+	/* KASAN, which is slow, holds back what was freed. */
+	bool counts = access("/sys/kernel/debug/kmemleak", F_OK);
+	int n = counts ? CHAIN : CHAIN / 10, last = -1;
 	long before;
 
 	/* Each page and table is the VM's own once. */
-	chain(_metadata, g, CHAIN, &last);
+	chain(_metadata, g, n, &last);
 	before = used();
 	ASSERT_LT(0, before);
-	chain(_metadata, g, CHAIN, &last);
-	/* KASAN holds back what was freed. */
-	if (access("/sys/kernel/debug/kmemleak", F_OK))
+	chain(_metadata, g, n, &last);
+	if (counts)
 		EXPECT_GT(before + GROWTH, used());
-	EXPECT_EQ(1ULL + 2 * CHAIN, *count);
+	EXPECT_EQ(1ULL + 2 * n, *count);
 	EXPECT_EQ(0, raw_reset(g->vm, -1));
-	EXPECT_EQ(2ULL * CHAIN, *count);
+	EXPECT_EQ(2ULL * n, *count);
 	close(last);
 }
 
