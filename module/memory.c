@@ -391,19 +391,15 @@ u64 wisp_memory_id(const struct wisp_memory *memory)
  */
 int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
 {
-	struct wisp_pages old;
 	int ret;
 
 	guard(mutex)(&memory->lock);
-	/* Until nobody uses them, this keeps the pages. */
-	old = wisp_pages_get(&memory->pages);
+	/* Nobody uses the pages from here on, nor comes to them meanwhile. */
+	revoke(memory, offset, size);
 	ret = wisp_pages_clear(&memory->pages, offset >> PAGE_SHIFT,
 			       (offset + size - 1) >> PAGE_SHIFT);
-	if (!ret) {
+	if (!ret)
 		memory->discarded = true;
-		revoke(memory, offset, size);
-	}
-	wisp_pages_put(&old);
 	return ret;
 }
 

@@ -202,4 +202,22 @@ TEST_F(cgroup, forks_fail_when_it_is_full)
 	close(s);
 }
 
+/* Giving memory back is the way out, so it must not need any. */
+TEST_F(cgroup, discard_takes_no_memory)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .discard_size = 64 * PAGE,
+	};
+	int memory;
+
+	ASSERT_TRUE(write_number(GROUP "/memory.max", used() + (1 << 20)));
+	memory = write_pages(self->g.sys, 4096);
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(-1, pwrite(memory, "x", 1, 4095 * PAGE));
+	ASSERT_EQ(ENOMEM, errno);
+	ASSERT_EQ(0, raw(memory, WISP_DISCARD, &discard));
+	EXPECT_EQ(1, pwrite(memory, "x", 1, 32 * PAGE));
+	close(memory);
+}
+
 TEST_HARNESS_MAIN
