@@ -19,7 +19,7 @@ static void exits_have_names(void)
 	for (uint32_t i = 0; i <= WISP_EXIT_LIMIT; i++)
 		CHECK(strcmp(wisp_exit_name(i), "unknown"));
 	CHECK_TEXT(wisp_exit_name(WISP_EXIT_HLT), "hlt");
-	CHECK_TEXT(wisp_exit_name(WISP_EXIT_LIMIT), "debug");
+	CHECK_TEXT(wisp_exit_name(WISP_EXIT_LIMIT), "limit");
 	CHECK_TEXT(wisp_exit_name(WISP_EXIT_LIMIT + 1), "unknown");
 	CHECK_TEXT(wisp_exit_name(UINT32_MAX), "unknown");
 }
