@@ -27,99 +27,18 @@
 #include "compat.h"
 #include "cpuid.h"
 #include "host.h"
+#include "ioctl.h"
 #include "memory.h"
 #include "msr.h"
 #include "policy.h"
 #include "snapshot.h"
 #include "state.h"
 #include "vm.h"
-
-/* Longer than any struct will be: a larger size is a mistake. */
-#define MAX_ARG_SIZE	1024
-
-/* What this driver knows is not longer; the stack is zeroed for it at each call. */
-#define ARG_SIZE	320
-#define KNOWN_SIZE(type)	\
-	(sizeof(type) + BUILD_BUG_ON_ZERO(sizeof(type) > ARG_SIZE))
-
-/**
- * struct wisp_ioctl - a call that takes a struct
- * @number: the ioctl
- * @size: of the struct as this driver knows it
- * @min_size: of its first version
- * @flags: that this driver knows
- * @returns_struct: copy it back, even on error; a struct that cannot be written
- *	fails the call before it has done anything
- * @prepare: for calls that change something and return the struct: fills in all
- *	that it says where the call works, since once that is done it is too
- *	late for a copy that fails
- * @handler: gets the struct, zero where the caller's was shorter
- */
-struct wisp_ioctl {
-	unsigned int number;
-	u32 size;
-	u32 min_size;
-	u32 flags;
-	bool returns_struct;
-	void (*prepare)(void *arg);
-	long (*handler)(struct file *file, void *arg);
-};
-
-#define WISP_IOCTL(_number, _struct, _last, _handler, ...)            \
-	{                                                             \
-		.number = _number, .size = KNOWN_SIZE(struct _struct), \
-		.min_size = offsetofend(struct _struct, _last),       \
-		.handler = _handler, __VA_ARGS__                      \
-	}
-#define RETURNS		.returns_struct = true
-#define PREPARES(_prepare) .returns_struct = true, .prepare = _prepare
-#define FLAGS(_flags)	.flags = _flags
+#include "window.h"
 
 static const struct file_operations memory_fops;
 static const struct file_operations vm_fops;
 static const struct file_operations snapshot_fops;
-
-static long dispatch(struct file *file, const struct wisp_ioctl *table,
-		     size_t count, unsigned int number, void __user *user)
-{
-	const struct wisp_ioctl *call = table;
-	struct {
-		u32 size;
-		u32 flags;
-	} *head;
-	u64 arg[ARG_SIZE / sizeof(u64)];
-	long ret;
-	u32 size;
-
-	while (call < table + count && call->number != number)
-		call++;
-	if (call == table + count)
-		return -ENOTTY;
-	if (get_user(size, (u32 __user *)user))
-		return -EFAULT;
-	if (size < call->min_size)
-		return -EINVAL;
-	if (size > MAX_ARG_SIZE)
-		return -E2BIG;
-	ret = copy_struct_from_user(arg, call->size, user, size);
-	if (ret)
-		return ret;
-	head = (void *)arg;
-	head->size = size;
-	if (head->flags & ~call->flags)
-		return -EOPNOTSUPP;
-	size = min(size, call->size);
-	if (call->prepare)
-		call->prepare(arg);
-	if (call->returns_struct && copy_to_user(user, arg, size))
-		return -EFAULT;
-
-	ret = call->handler(file, arg);
-	if (call->returns_struct && (ret || !call->prepare) &&
-	    copy_to_user(user, arg, size))
-		return -EFAULT;
-	return ret;
-}
 
 /* The file of an object that is still to be made: all that can fail comes first. */
 static struct file *prepare_file(const char *name, const struct file_operations *fops,
@@ -226,8 +145,8 @@ static const struct wisp_ioctl memory_ioctls[] = {
 static long memory_ioctl(struct file *file, unsigned int number,
 			 unsigned long arg)
 {
-	return dispatch(file, memory_ioctls, ARRAY_SIZE(memory_ioctls), number,
-			(void __user *)arg);
+	return wisp_ioctl_dispatch(file, memory_ioctls, ARRAY_SIZE(memory_ioctls),
+				   number, arg);
 }
 
 static const struct file_operations memory_fops = {
@@ -615,8 +534,8 @@ static long vm_ioctl(struct file *file, unsigned int number, unsigned long arg)
 	struct wisp_vcpu *vcpu;
 
 	if (number != WISP_RUN && number != WISP_KICK)
-		return dispatch(file, vm_ioctls, ARRAY_SIZE(vm_ioctls), number,
-				(void __user *)arg);
+		return wisp_ioctl_dispatch(file, vm_ioctls, ARRAY_SIZE(vm_ioctls),
+					   number, arg);
 
 	vcpu = wisp_vm_find_vcpu(file->private_data, arg);
 	if (!vcpu)
@@ -647,8 +566,8 @@ static const struct wisp_ioctl snapshot_ioctls[] = {
 static long snapshot_ioctl(struct file *file, unsigned int number,
 			   unsigned long arg)
 {
-	return dispatch(file, snapshot_ioctls, ARRAY_SIZE(snapshot_ioctls), number,
-			(void __user *)arg);
+	return wisp_ioctl_dispatch(file, snapshot_ioctls, ARRAY_SIZE(snapshot_ioctls),
+				   number, arg);
 }
 
 static const struct file_operations snapshot_fops = {
@@ -693,40 +612,66 @@ static long query(struct file *file, void *data)
 	return 0;
 }
 
+static struct wisp_memory *memory_of_slot(const struct wisp_create_memory *arg)
+{
+	struct file *file __free(fput) = get_argument(arg->file, &vm_fops);
+
+	if (IS_ERR(file))
+		return ERR_CAST(file);
+	return wisp_vm_slot_memory(file->private_data, arg->file_offset);
+}
+
+static struct wisp_memory *make_memory(const struct wisp_create_memory *arg)
+{
+	if (arg->flags & WISP_MEMORY_OF_SLOT)
+		return memory_of_slot(arg);
+	if (arg->flags & WISP_MEMORY_FILE)
+		return wisp_memory_create_over(arg->memory_size, arg->file,
+					       arg->file_offset);
+	return wisp_memory_create(arg->memory_size,
+				  arg->flags & WISP_MEMORY_HUGE);
+}
+
 static long create_memory(struct file *file, void *data)
 {
 	struct wisp_create_memory *arg = data;
-	bool over = arg->flags & WISP_MEMORY_FILE;
-	bool huge = arg->flags & WISP_MEMORY_HUGE;
+	bool of_slot = arg->flags & WISP_MEMORY_OF_SLOT;
 	struct file *new;
 	int fd;
 
-	if (arg->reserved || (over ? huge : arg->file || arg->file_offset))
+	/* One of the flags, at most. */
+	if (arg->reserved || arg->flags & (arg->flags - 1) ||
+	    (of_slot && arg->memory_size))
+		return -EINVAL;
+	if (!of_slot && !(arg->flags & WISP_MEMORY_FILE) &&
+	    (arg->file || arg->file_offset))
 		return -EINVAL;
 	new = prepare_file("[wisp-memory]", &memory_fops, &fd);
 	if (IS_ERR(new))
 		return PTR_ERR(new);
-	return publish(fd, new, over ? wisp_memory_create_over(arg->memory_size,
-							       arg->file,
-							       arg->file_offset) :
-				       wisp_memory_create(arg->memory_size, huge));
+	return publish(fd, new, make_memory(arg));
 }
 
-static struct wisp_vm *fork_vm(int fd)
+static struct wisp_vm *fork_vm(int fd, struct wisp_window *window, u64 first)
 {
 	struct file *file __free(fput) = get_argument(fd, &snapshot_fops);
 
 	return IS_ERR(file) ? ERR_CAST(file) :
-			      wisp_snapshot_fork(file->private_data);
+			      wisp_snapshot_fork(file->private_data, window, first);
 }
 
-static struct wisp_vm *make_vm(const struct wisp_create_vm *arg)
+static struct wisp_vm *make_vm(const struct wisp_create_vm *arg,
+			       struct wisp_window *window)
 {
+	u64 first = arg->window_offset >> PAGE_SHIFT;
 	struct wisp_vm *vm;
 	int ret;
 
-	vm = arg->flags & WISP_VM_FORK ? fork_vm(arg->snapshot) :
-					 wisp_vm_create(arg->flags, false);
+	if (!(arg->flags & WISP_VM_WINDOW))
+		window = NULL;
+	vm = arg->flags & WISP_VM_FORK ?
+		     fork_vm(arg->snapshot, window, first) :
+		     wisp_vm_create(arg->flags & ~WISP_VM_WINDOW, window, first);
 	if (IS_ERR(vm))
 		return vm;
 	ret = wisp_vm_limit(vm, arg->max_private_pages, arg->max_run_time_ns);
@@ -739,37 +684,61 @@ static struct wisp_vm *make_vm(const struct wisp_create_vm *arg)
 static long create_vm(struct file *file, void *data)
 {
 	struct wisp_create_vm *arg = data;
+	bool windowed = arg->flags & WISP_VM_WINDOW;
+	u32 kind = arg->flags & ~WISP_VM_WINDOW;
 	struct file *new;
 	int fd;
 
-	/* One of the flags, at most. */
-	if (arg->reserved || (arg->snapshot && !(arg->flags & WISP_VM_FORK)) ||
-	    arg->flags & (arg->flags - 1))
+	/* One kind, at most. */
+	if (arg->reserved || (arg->snapshot && !(kind & WISP_VM_FORK)) ||
+	    kind & (kind - 1) || !PAGE_ALIGNED(arg->window_offset) ||
+	    arg->window_offset > (windowed ? WISP_MAX_WINDOW_OFFSET : 0))
 		return -EINVAL;
 	new = prepare_file("[wisp-vm]", &vm_fops, &fd);
 	if (IS_ERR(new))
 		return PTR_ERR(new);
-	return publish(fd, new, make_vm(arg));
+	return publish(fd, new, make_vm(arg, file->private_data));
 }
 
 static const struct wisp_ioctl system_ioctls[] = {
 	WISP_IOCTL(WISP_QUERY, wisp_query, cpuid, query, RETURNS),
 	WISP_IOCTL(WISP_CREATE_MEMORY, wisp_create_memory, memory_size,
-		   create_memory, FLAGS(WISP_MEMORY_HUGE | WISP_MEMORY_FILE)),
+		   create_memory, FLAGS(WISP_MEMORY_HUGE | WISP_MEMORY_FILE |
+					WISP_MEMORY_OF_SLOT)),
 	WISP_IOCTL(WISP_CREATE_VM, wisp_create_vm, flags, create_vm,
 		   FLAGS(WISP_VM_FORK | WISP_VM_STOPPED_CLOCK |
-			 WISP_VM_DETERMINISTIC)),
+			 WISP_VM_DETERMINISTIC | WISP_VM_WINDOW)),
 };
 
 static long system_ioctl(struct file *file, unsigned int number,
 			 unsigned long arg)
 {
-	return dispatch(file, system_ioctls, ARRAY_SIZE(system_ioctls), number,
-			(void __user *)arg);
+	return wisp_ioctl_dispatch(file, system_ioctls, ARRAY_SIZE(system_ioctls),
+				   number, arg);
+}
+
+static int system_open(struct inode *inode, struct file *file)
+{
+	file->private_data = wisp_window_create();
+	return file->private_data ? 0 : -ENOMEM;
+}
+
+static int system_release(struct inode *inode, struct file *file)
+{
+	wisp_window_put(file->private_data);
+	return 0;
+}
+
+static int system_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return wisp_window_mmap(file->private_data, vma);
 }
 
 static const struct file_operations system_fops = {
 	.owner = THIS_MODULE,
+	.open = system_open,
+	.release = system_release,
+	.mmap = system_mmap,
 	.unlocked_ioctl = system_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.llseek = noop_llseek,

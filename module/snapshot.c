@@ -230,14 +230,16 @@ static void change_base(struct wisp_vm *vm, struct wisp_vm *base)
 }
 
 /* A VM that has all that @from has, which does not run. */
-static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen)
+static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen,
+			       struct wisp_window *window, u64 first)
 {
 	struct wisp_vm *vm;
 	int ret;
 
-	vm = wisp_vm_create(from->flags, frozen);
+	vm = wisp_vm_create(from->flags, window, first);
 	if (IS_ERR(vm))
 		return vm;
+	vm->frozen = frozen;
 	vm->lineage = from->lineage;
 	vm->max_pages = from->max_pages;
 	vm->max_run_time = from->max_run_time;
@@ -275,7 +277,7 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags)
 	if (ret)
 		return ERR_PTR(ret);
 	scoped_guard(rwsem_write, &vm->slots_sem) {
-		frozen = copy_vm(vm, true);
+		frozen = copy_vm(vm, true, NULL, 0);
 		/* Even on failure: some objects may be layered by now. */
 		vm->changed = true;
 		if (!IS_ERR(frozen))
@@ -289,13 +291,16 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags)
 /**
  * wisp_snapshot_fork() - WISP_CREATE_VM with a snapshot
  * @frozen: the snapshot
+ * @window: where the vCPUs have their shared pages, or NULL
+ * @first: the index in @window of the first of these pages
  *
  * What the vCPUs need to run is allocated when they do. May sleep. Returns the
  * VM, or ERR_PTR of -EBUSY, -EDQUOT or -ENOMEM.
  */
-struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen)
+struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen,
+				   struct wisp_window *window, u64 first)
 {
-	struct wisp_vm *vm = copy_vm(frozen, false);
+	struct wisp_vm *vm = copy_vm(frozen, false, window, first);
 
 	if (!IS_ERR(vm))
 		change_base(vm, frozen);

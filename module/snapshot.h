@@ -10,9 +10,11 @@
 struct wisp_audit;
 struct wisp_vcpu;
 struct wisp_vm;
+struct wisp_window;
 
 struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags);
-struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen);
+struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen,
+				   struct wisp_window *window, u64 first);
 int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 			struct wisp_audit *audit);
 s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room);

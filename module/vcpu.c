@@ -19,6 +19,7 @@
 #include "creator.h"
 #include "snapshot.h"
 #include "vm.h"
+#include "window.h"
 
 static_assert(sizeof(struct wisp_vcpu_page) == WISP_PAGE_SIZE);
 static_assert(PAGE_SIZE == WISP_PAGE_SIZE);
@@ -247,11 +248,29 @@ int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 
 /* ---- creation ----------------------------------------------------------- */
 
+static int alloc_page_of(struct wisp_vcpu *vcpu)
+{
+	struct wisp_vm *vm = vcpu->vm;
+	struct page *page;
+
+	page = vm->window ?
+		       wisp_window_take(vm->window, vm->window_first + vcpu->index) :
+		       alloc_page(WISP_GFP | __GFP_ZERO);
+	if (IS_ERR_OR_NULL(page))
+		return page ? PTR_ERR(page) : -ENOMEM;
+	vcpu->page = page_address(page);
+	vcpu->page->size = sizeof(*vcpu->page);
+	return 0;
+}
+
 static void free_vcpu(struct wisp_vcpu *vcpu)
 {
 	wisp_backend->vcpu_exit(vcpu);
 	wisp_fpu_free(&vcpu->fpu);
-	free_page((unsigned long)vcpu->page);
+	if (vcpu->vm->window)
+		wisp_window_return(virt_to_page(vcpu->page));
+	else
+		free_page((unsigned long)vcpu->page);
 	mutex_destroy(&vcpu->lock);
 	kfree(vcpu);
 }
@@ -259,10 +278,11 @@ static void free_vcpu(struct wisp_vcpu *vcpu)
 static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 {
 	struct wisp_vcpu *vcpu;
+	int ret;
 
 	vcpu = kzalloc(wisp_backend->vcpu_size, WISP_GFP);
 	if (!vcpu)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	vcpu->vm = vm;
 	vcpu->index = index;
 	vcpu->id = atomic64_inc_return(&last_id);
@@ -270,18 +290,11 @@ static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 	vcpu->timer_cpu = -1;
 	mutex_init(&vcpu->lock);
 	wisp_budget_init(vcpu);
-	if (vm->frozen) {
-		if (!wisp_fpu_alloc(&vcpu->fpu))
-			return vcpu;
-	} else {
-		vcpu->page = (void *)get_zeroed_page(WISP_GFP);
-		if (vcpu->page) {
-			vcpu->page->size = sizeof(*vcpu->page);
-			return vcpu;
-		}
-	}
+	ret = vm->frozen ? wisp_fpu_alloc(&vcpu->fpu) : alloc_page_of(vcpu);
+	if (!ret)
+		return vcpu;
 	kfree(vcpu);
-	return NULL;
+	return ERR_PTR(ret);
 }
 
 /* As it was created: after INIT, with its TSC at 0. Its lock is held. */
@@ -327,8 +340,8 @@ int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
  * @index: below WISP_MAX_VCPUS
  * @populate: now, and not when it is first used
  *
- * May sleep. Returns 0, -EDQUOT, -EEXIST, -EINVAL (a deterministic VM has one) or
- * -ENOMEM.
+ * May sleep. Returns 0, -EBUSY (another has its place in the window), -EDQUOT,
+ * -EEXIST, -EINVAL (a deterministic VM has one) or -ENOMEM.
  */
 int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 {
@@ -343,11 +356,11 @@ int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 	if (ret)
 		return ret;
 	vcpu = alloc_vcpu(vm, index);
-	ret = vcpu ? 0 : -ENOMEM;
+	ret = PTR_ERR_OR_ZERO(vcpu);
 	if (!ret && populate)
 		ret = wisp_vcpu_populate(vcpu);
 	if (ret) {
-		if (vcpu)
+		if (!IS_ERR(vcpu))
 			free_vcpu(vcpu);
 		wisp_creator_uncharge(vm->creator, WISP_COUNTED_VCPUS);
 		return ret;

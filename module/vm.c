@@ -22,6 +22,7 @@
 #include "ledger.h"
 #include "memory.h"
 #include "policy.h"
+#include "window.h"
 
 #define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
 
@@ -60,11 +61,12 @@ static void revoke_slat(struct wisp_slat *slat)
 /**
  * wisp_vm_create() - make a VM without slots and vCPUs
  * @flags: WISP_VM_*
- * @frozen: it never runs
+ * @window: where its vCPUs have their shared pages, or NULL
+ * @first: the index in @window of the first of these pages
  *
  * May sleep. Returns it, or ERR_PTR of -EDQUOT or -ENOMEM.
  */
-struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
+struct wisp_vm *wisp_vm_create(u32 flags, struct wisp_window *window, u64 first)
 {
 	struct wisp_vm *vm;
 	int ret;
@@ -76,7 +78,6 @@ struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 	init_rwsem(&vm->slots_sem);
 	refcount_set(&vm->refs, 1);
 	vm->flags = flags;
-	vm->frozen = frozen;
 	vm->lineage = atomic64_inc_return(&last_lineage);
 	wisp_slat_init(&vm->slat, &wisp_backend->format, revoke_slat);
 
@@ -88,6 +89,9 @@ struct wisp_vm *wisp_vm_create(u32 flags, bool frozen)
 	ret = wisp_creator_charge(vm->creator, WISP_COUNTED_VMS);
 	if (ret)
 		goto err_creator;
+	if (window)
+		vm->window = wisp_window_get(window);
+	vm->window_first = first;
 	return vm;
 
 err_creator:
@@ -148,6 +152,7 @@ static void destroy(struct wisp_vm *vm)
 	wisp_policy_put(vm->cpuid);
 	wisp_policy_put(vm->msrs);
 	wisp_vm_put(vm->base);
+	wisp_window_put(vm->window);
 	wisp_creator_uncharge(vm->creator, WISP_COUNTED_VMS);
 	wisp_creator_put(vm->creator);
 	mutex_destroy(&vm->lock);
@@ -430,6 +435,32 @@ int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number)
 	return 0;
 }
 
+/**
+ * wisp_vm_slot_memory() - the memory object that a slot shows
+ * @vm: the VM
+ * @number: of the slot
+ *
+ * Returns it with a reference, or ERR_PTR of -ENOENT or -EPERM: there is more in
+ * the object than who has the VM can write anyway.
+ */
+struct wisp_memory *wisp_vm_slot_memory(struct wisp_vm *vm, u64 number)
+{
+	const struct wisp_slot *slot;
+	int i;
+
+	if (number >= WISP_MAX_SLOTS)
+		return ERR_PTR(-ENOENT);
+	guard(rwsem_read)(&vm->slots_sem);
+	i = find_number(vm, number);
+	if (i < 0)
+		return ERR_PTR(i);
+	slot = vm->slots[i];
+	if (slot->offset || slot->size != wisp_memory_size(slot->memory) ||
+	    !(slot->prot & WISP_PROT_WRITE))
+		return ERR_PTR(-EPERM);
+	return wisp_memory_get(slot->memory);
+}
+
 struct map {
 	struct wisp_vm *vm;
 	u64 gpa;
@@ -621,7 +652,7 @@ ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
  * @vma: shared; its pages are those of the vCPUs with these indices
  *
  * They are few and there already, so that no fault is needed. Returns 0, -EINVAL
- * or -ENOMEM.
+ * (or they are in a window) or -ENOMEM.
  */
 int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma)
 {
@@ -629,7 +660,7 @@ int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma)
 	unsigned long i;
 	int ret = 0;
 
-	if (!(vma->vm_flags & VM_SHARED))
+	if (!(vma->vm_flags & VM_SHARED) || vm->window)
 		return -EINVAL;
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	for (i = 0; !ret && i < vma_pages(vma); i++) {

@@ -20,8 +20,11 @@ struct iov_iter;
 struct vm_area_struct;
 struct wisp_creator;
 struct wisp_policy;
+struct wisp_window;
 
 #define WISP_MAX_SLOTS	1024
+#define WISP_MAX_WINDOW_OFFSET	\
+	((u64)(WISP_WINDOW_PAGES - WISP_MAX_VCPUS) << PAGE_SHIFT)
 
 struct wisp_slot {
 	/* Protected by the memory object's lock. */
@@ -50,6 +53,8 @@ struct wisp_vm {
 	u64 lineage;			/* the same in its snapshots and forks */
 	u32 flags;			/* WISP_VM_* */
 	bool frozen;			/* it is a snapshot: nothing changes */
+	struct wisp_window *window;	/* the vCPUs' shared pages are there, or NULL */
+	u64 window_first;
 	u64 max_pages;			/* limits; 0: none */
 	u64 max_run_time;		/* in TSC ticks */
 
@@ -99,13 +104,14 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 		    u32 count);
 void wisp_vm_stats(struct wisp_vm *vm, struct wisp_stats *stats);
 
-struct wisp_vm *wisp_vm_create(u32 flags, bool frozen);
+struct wisp_vm *wisp_vm_create(u32 flags, struct wisp_window *window, u64 first);
 int wisp_vm_limit(struct wisp_vm *vm, u64 max_pages, u64 max_run_time_ns);
 void wisp_vm_restart_limits(struct wisp_vm *vm);
 struct wisp_vm *wisp_vm_get(struct wisp_vm *vm);
 void wisp_vm_put(struct wisp_vm *vm);
 int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot);
 int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number);
+struct wisp_memory *wisp_vm_slot_memory(struct wisp_vm *vm, u64 number);
 int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit);
 ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to);
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from);

@@ -66,13 +66,14 @@ AT(wisp_create_memory, file, 16);
 AT(wisp_create_memory, reserved, 20);
 AT(wisp_create_memory, file_offset, 24);
 
-SIZE(wisp_create_vm, 32);
+SIZE(wisp_create_vm, 40);
 AT(wisp_create_vm, size, 0);
 AT(wisp_create_vm, flags, 4);
 AT(wisp_create_vm, snapshot, 8);
 AT(wisp_create_vm, reserved, 12);
 AT(wisp_create_vm, max_private_pages, 16);
 AT(wisp_create_vm, max_run_time_ns, 24);
+AT(wisp_create_vm, window_offset, 32);
 
 SIZE(wisp_snapshot, 8);
 AT(wisp_snapshot, size, 0);

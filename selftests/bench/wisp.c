@@ -17,11 +17,14 @@
 #define PROTECTED	0x800000
 #define RANGES		10000
 
+#define MAX_PLACES	16384
+
 SNIPPET(guest_protected, 32, "1: mov %eax, " STR(PROTECTED) "; jmp 1b");
 SNIPPET(guest_out, 32, "1: out %al, $0x80; jmp 1b");
 
 struct machine {
 	int vm;
+	uint32_t place;		/* of its page in the window */
 	int memory;		/* -1 for a fork */
 	int complete;		/* the last stop is not completed yet */
 	uint64_t size;
@@ -35,12 +38,38 @@ struct snapshot {
 
 static int sys = -1;
 
+/* All shared pages are mapped once; a place that was given back is the next. */
+static struct wisp_vcpu_page *window;
+static uint32_t places[MAX_PLACES], free_places, used_places;
+
+static uint32_t take_place(void)
+{
+	if (free_places)
+		return places[--free_places];
+	if (used_places == MAX_PLACES)
+		errx(1, "more machines than places");
+	return used_places++;
+}
+
+static struct machine *create_at_place(struct wisp_create_vm arg)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+
+	m->place = take_place();
+	m->page = &window[m->place];
+	arg.flags |= WISP_VM_WINDOW;
+	arg.window_offset = (uint64_t)m->place * PAGE;
+	m->vm = must(wisp_create_vm_as(sys, &arg), "create VM");
+	return m;
+}
+
 static const char *open_wisp(void)
 {
 	struct wisp_query query = { .cpuid_count = 0 };
 
 	sys = must(wisp_open(), "/dev/wisp");
 	must(wisp_query(sys, &query), "query");
+	must(wisp_map_window(sys, MAX_PLACES, &window), "map the window");
 	return wisp_backend_name(query.backend);
 }
 
@@ -58,19 +87,18 @@ static const struct wisp_msr_range policy[] = {
 	},
 };
 
-static struct machine *create(uint64_t gpa, uint64_t size, enum memory kind)
+static struct machine *create_machine(uint64_t gpa, uint64_t size, enum memory kind)
 {
-	struct machine *m = calloc(1, sizeof(*m));
+	struct machine *m = create_at_place((struct wisp_create_vm){ .flags = 0 });
 
 	m->size = size;
-	m->vm = must(wisp_create_vm(sys), "create VM");
 	m->memory = must(wisp_create_memory_flags(sys, size, kind == MEMORY_HUGE ?
 						  WISP_MEMORY_HUGE : 0),
 			 "create memory");
 	must(wisp_set_slot(m->vm, 0, gpa, size, m->memory, 0, PROT_ALL),
 	     "set slot");
 	must(wisp_set_msr_policy(m->vm, policy, 1), "set MSR policy");
-	must(wisp_create_vcpu(m->vm, 0, &m->page), "create vCPU");
+	must(wisp_create_vcpu(m->vm, 0, NULL), "create vCPU");
 	return m;
 }
 
@@ -83,12 +111,12 @@ static void add_slot(struct machine *m, unsigned int slot, uint64_t gpa,
 
 static void destroy(struct machine *m)
 {
-	munmap(m->page, PAGE);
 	if (m->ram)
 		munmap(m->ram, m->size);
 	if (m->memory >= 0)
 		close(m->memory);
 	close(m->vm);
+	places[free_places++] = m->place;
 	free(m);
 }
 
@@ -229,14 +257,12 @@ static void reset(struct machine *m, struct snapshot *s)
 
 static struct machine *fork_machine(struct snapshot *s)
 {
-	struct machine *m = calloc(1, sizeof(*m));
+	struct machine *m = create_at_place((struct wisp_create_vm){
+		.flags = WISP_VM_FORK, .snapshot = s->fd,
+	});
 
 	m->memory = -1;
-	m->vm = must(wisp_fork(sys, s->fd), "fork");
 	m->complete = 1;
-	m->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, m->vm, 0);
-	if (m->page == MAP_FAILED)
-		err(1, "map the shared page");
 	return m;
 }
 
@@ -330,7 +356,7 @@ const struct backend wisp_backend = {
 	.forks_forks = 1,
 	.open = open_wisp,
 	.null_ioctl = null_ioctl,
-	.create = create,
+	.create = create_machine,
 	.destroy = destroy,
 	.add_slot = add_slot,
 	.write = write_memory,

@@ -928,6 +928,51 @@ FIXTURE_VARIANT_ADD(fail_nth, fork) {
 	.unchanged = unchanged_fork,
 };
 
+/* Its page is a new one of the window each time: those that were there stay. */
+static int call_fork_in_window(struct machine *m)
+{
+	static __u64 page;
+	struct wisp_create_vm arg = {
+		.size = sizeof(arg),
+		.flags = WISP_VM_FORK | WISP_VM_WINDOW,
+		.snapshot = m->snapshots[0],
+		.window_offset = page++ * PAGE,
+	};
+
+	return raw(m->sys, WISP_CREATE_VM, &arg);
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, fork_in_window) {
+	.name = "ioctl WISP_CREATE_VM, as a fork in the window",
+	.stage = VCPU,
+	.errnos = { ENOMEM, EFAULT, ENFILE },
+	.prepare = prepare_reset,
+	.call = call_fork_in_window,
+	.worked = worked_fork,
+	.unchanged = unchanged_fork,
+};
+
+static int call_slot_memory(struct machine *m)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.flags = WISP_MEMORY_OF_SLOT,
+		.file = m->vm,
+	};
+
+	return raw(m->sys, WISP_CREATE_MEMORY, &arg);
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, slot_memory) {
+	.name = "ioctl WISP_CREATE_MEMORY, of a slot",
+	.stage = VCPU,
+	.errnos = { ENOMEM, EFAULT, ENFILE },
+	.prepare = prepare_reset,
+	.call = call_slot_memory,
+	.worked = returns_fd,
+	.unchanged = unchanged_fork,
+};
+
 /* The fork takes the VM's place; what it will write its parent has touched. */
 static int prepare_run_fork(struct machine *m)
 {

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 import bochs
 
@@ -453,10 +454,14 @@ class Boot:
     def finish(self, show=None):
         """Waits for the end; show(bytes) gets the terminal as it comes."""
         output = bytearray()
+        # When it was started, and when each command began and ended.
+        self.times = [time.monotonic()]
         try:
             if not self.interactive:
                 while chunk := self.process.stdout.read(65536):
                     output += chunk
+                    marks = len(BEGIN.findall(output)) + len(END.findall(output))
+                    self.times += [time.monotonic()] * (marks + 1 - len(self.times))
                     if show:
                         show(chunk)
             self.process.wait()
@@ -501,6 +506,12 @@ class Boot:
         elif not self.interactive and (DONE not in loaded or
                                        len(self.statuses) < len(self.commands)):
             self.red.append("the kernel went down before the end")
+
+    def seconds(self):
+        """What took how long: the way to the first command, then each command."""
+        starts = self.times[:1] + self.times[1::2]
+        ends = self.times[1:2] + self.times[2::2]
+        return [end - start for start, end in zip(starts, ends)]
 
     def status(self):
         """One exit status for the whole boot."""

@@ -7,7 +7,8 @@
  *
  * Objects are file descriptors, always O_CLOEXEC, bound to no process:
  *
- *   system   open("/dev/wisp"); makes the others
+ *   system   open("/dev/wisp"); makes the others; mmap gives its window, where
+ *            VMs may have their vCPUs' shared pages
  *   memory   guest memory: mmap, pread, pwrite
  *   vm       slots, policy, vCPUs by index; mmap gives the vCPUs' shared pages,
  *            pread and pwrite reach guest-physical memory (EFAULT outside the
@@ -149,15 +150,18 @@ struct wisp_query {
 /* wisp_create_memory.flags */
 #define WISP_MEMORY_HUGE	(1U << 0) /* 2 MiB at a time; else 4 KiB serve */
 #define WISP_MEMORY_FILE	(1U << 1) /* over @file */
+#define WISP_MEMORY_OF_SLOT	(1U << 2) /* another fd of what a slot shows */
 
 /**
  * struct wisp_create_memory - WISP_CREATE_MEMORY: a memory object
  * @size: sizeof(struct wisp_create_memory)
- * @flags: WISP_MEMORY_HUGE or WISP_MEMORY_FILE or zero
- * @memory_size: 1 page to max_memory_size
- * @file: fd with WISP_MEMORY_FILE, open for reading; else zero
+ * @flags: WISP_MEMORY_HUGE or WISP_MEMORY_FILE or WISP_MEMORY_OF_SLOT or zero
+ * @memory_size: 1 page to max_memory_size; with WISP_MEMORY_OF_SLOT zero
+ * @file: fd with WISP_MEMORY_FILE, open for reading; vm fd with
+ *	WISP_MEMORY_OF_SLOT; else zero
  * @reserved: zero
- * @file_offset: with WISP_MEMORY_FILE: where in it the object begins; else zero
+ * @file_offset: with WISP_MEMORY_FILE: where in it the object begins; with
+ *	WISP_MEMORY_OF_SLOT: the slot's number; else zero
  *
  * Reads as zero. A page is allocated when the guest, the mapping or write()
  * first touches it, and charged to the memory cgroup of the caller of this. The
@@ -174,6 +178,11 @@ struct wisp_query {
  * EINVAL: the file is not regular, or cannot be read by page (DAX, overlayfs), or
  * is shorter. EPERM: it is neither the caller's, nor may they write it; or the
  * memfd is not sealed so. ETXTBSY: it is open for writing.
+ *
+ * With WISP_MEMORY_OF_SLOT no object is made: the fd is one more of the slot's, for
+ * who wants a mapping of a fork's memory. ENOENT: no such slot. EPERM: the slot
+ * shows less than all of its object, or has no WRITE, so that who has the VM might
+ * not do all that who has the object may.
  */
 struct wisp_create_memory {
 	__u32 size;
@@ -188,6 +197,10 @@ struct wisp_create_memory {
 #define WISP_VM_FORK		(1U << 0) /* of @snapshot */
 #define WISP_VM_STOPPED_CLOCK	(1U << 1) /* a vCPU's TSC waits for its runs */
 #define WISP_VM_DETERMINISTIC	(1U << 2) /* the same inputs, the same exits */
+#define WISP_VM_WINDOW		(1U << 3) /* shared pages are at @window_offset */
+
+/* The window of a system fd has so many pages. */
+#define WISP_WINDOW_PAGES	(1U << 20)
 
 /* With WISP_VM_DETERMINISTIC: how far the TSC goes */
 #define WISP_TICKS_PER_READ	100
@@ -196,19 +209,28 @@ struct wisp_create_memory {
 /**
  * struct wisp_create_vm - WISP_CREATE_VM: a virtual machine
  * @size: sizeof(struct wisp_create_vm)
- * @flags: WISP_VM_FORK alone, STOPPED_CLOCK, DETERMINISTIC or zero
+ * @flags: WISP_VM_FORK, STOPPED_CLOCK, DETERMINISTIC or none of them, with or
+ *	without WISP_VM_WINDOW
  * @snapshot: snapshot fd with WISP_VM_FORK, else zero
  * @reserved: zero
  * @max_private_pages: that accesses of the guest may make the driver allocate,
  *	until WISP_EXIT_LIMIT; 0: no limit, or the one of @snapshot
  * @max_run_time_ns: guest run time of all vCPUs, the same; not with DETERMINISTIC
+ * @window_offset: with WISP_VM_WINDOW: where in the window of this system fd the
+ *	vCPUs' shared pages begin; max_vcpus of them must fit; else zero
  *
  * A new VM has no slots, no vCPUs, the CPUID table that WISP_QUERY shows and an
  * empty MSR policy. A fork has all that the VM of the snapshot had: slots, over
  * memory objects of its own with the same contents; policy; vCPUs, whose shared
- * pages are at the same offsets; @flags and limits. What it does not write it goes
+ * pages are at the same offsets; clock and limits. What it does not write it goes
  * on sharing. What is limited is counted from creation, fork and each reset on, and
  * pages that were discarded stay counted.
+ *
+ * With WINDOW the shared page of vCPU i is at @window_offset + i * WISP_PAGE_SIZE of
+ * the system fd, whose mapping (MAP_SHARED) serves all its VMs, those to come too;
+ * and the vm fd has no mapping. A place can be had again once the VM with it has
+ * ended. Who has the system fd has these pages: it is not to be shared by those who
+ * do not trust each other. EBUSY: a fork's vCPU finds its place taken.
  *
  * With STOPPED_CLOCK the TSC of a vCPU stands still while that vCPU does not run;
  * those of several drift apart.
@@ -228,6 +250,7 @@ struct wisp_create_vm {
 	__u32 reserved;
 	__u64 max_private_pages;
 	__u64 max_run_time_ns;
+	__u64 window_offset;
 };
 
 /* ---- memory fd ---------------------------------------------------------- */
@@ -404,10 +427,11 @@ struct wisp_set_msr_policy {
  * @vcpu: its index, below max_vcpus; also its initial APIC id
  * @reserved: zero
  * @page_offset: out, even on error: where mmap() of the vm fd, WISP_PAGE_SIZE
- *	and MAP_SHARED, finds the vCPU's struct wisp_vcpu_page
+ *	and MAP_SHARED, finds the vCPU's struct wisp_vcpu_page; with
+ *	WISP_VM_WINDOW: how far behind window_offset it is
  *
  * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
- * EEXIST: there is one with this index.
+ * EEXIST: there is one with this index. EBUSY: another has its place in the window.
  */
 struct wisp_create_vcpu {
 	__u32 size;

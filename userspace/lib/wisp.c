@@ -69,6 +69,18 @@ int wisp_create_memory_file(int sys, uint64_t size, int file, uint64_t offset)
 	return call(sys, WISP_CREATE_MEMORY, &arg);
 }
 
+int wisp_slot_memory(int sys, int vm, uint32_t slot)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.flags = WISP_MEMORY_OF_SLOT,
+		.file = vm,
+		.file_offset = slot,
+	};
+
+	return call(sys, WISP_CREATE_MEMORY, &arg);
+}
+
 int wisp_discard(int memory, uint64_t offset, uint64_t size)
 {
 	struct wisp_discard arg = {
@@ -234,22 +246,33 @@ int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
 	return call(vm, WISP_SET_MSR_POLICY, &arg);
 }
 
+static int map_pages(int fd, uint64_t offset, size_t size,
+		     struct wisp_vcpu_page **pages)
+{
+	void *hva = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			 (off_t)offset);
+
+	if (hva == MAP_FAILED)
+		return -errno;
+	*pages = hva;
+	return 0;
+}
+
+int wisp_map_window(int sys, uint32_t npages, struct wisp_vcpu_page **window)
+{
+	return map_pages(sys, 0, (size_t)npages * WISP_PAGE_SIZE, window);
+}
+
 /* Where its page is the call says even if there is such a vCPU already. */
 static int have_vcpu(int vm, uint32_t vcpu, int may_exist,
 		     struct wisp_vcpu_page **page)
 {
 	struct wisp_create_vcpu arg = { .size = sizeof(arg), .vcpu = vcpu };
 	int ret = call(vm, WISP_CREATE_VCPU, &arg);
-	void *hva;
 
 	if (ret < 0 && !(ret == -EEXIST && may_exist))
 		return ret;
-	hva = mmap(NULL, WISP_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vm,
-		   (off_t)arg.page_offset);
-	if (hva == MAP_FAILED)
-		return -errno;
-	*page = hva;
-	return 0;
+	return page ? map_pages(vm, arg.page_offset, WISP_PAGE_SIZE, page) : 0;
 }
 
 int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)

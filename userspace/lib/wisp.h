@@ -81,6 +81,20 @@ int wisp_create_memory_flags(int sys, uint64_t size, uint32_t flags);
 int wisp_create_memory_file(int sys, uint64_t size, int file, uint64_t offset);
 
 /**
+ * wisp_slot_memory() - one more fd of the memory object that a slot shows
+ * @sys: system fd
+ * @vm: vm fd
+ * @slot: its number; it shows all of its object, and may be written
+ *
+ * A fork's objects have no fd otherwise: this is for who wants a mapping of one.
+ *
+ * Return: the memory fd (O_CLOEXEC), or -EBADF, -EINVAL (@vm is none), -EMFILE,
+ * -ENFILE, -ENOENT (no such slot), -ENOMEM, -EPERM (the slot shows less, or may not
+ * be written).
+ */
+int wisp_slot_memory(int sys, int vm, uint32_t slot);
+
+/**
  * wisp_discard() - give pages of a memory object back; they read as zero
  * @memory: memory fd
  * @offset: where in it, a multiple of WISP_PAGE_SIZE
@@ -120,6 +134,19 @@ int wisp_create_vm_as(int sys, const struct wisp_create_vm *vm);
  * wisp_create_vm() gives.
  */
 int wisp_fork(int sys, int snapshot);
+
+/**
+ * wisp_map_window() - map the shared pages of many VMs' vCPUs at once
+ * @sys: system fd
+ * @npages: from the window's beginning, 1 to WISP_WINDOW_PAGES
+ * @window: gets the mapping; munmap() gives it back
+ *
+ * The pages come when there are vCPUs that have them: see WISP_VM_WINDOW, and
+ * wisp_create_vm_as(). Until then an access there is a SIGBUS.
+ *
+ * Return: 0, or what mmap(2) gives.
+ */
+int wisp_map_window(int sys, uint32_t npages, struct wisp_vcpu_page **window);
 
 /**
  * wisp_set_slot() - map a memory object into a VM
@@ -277,11 +304,13 @@ int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
  * wisp_create_vcpu() - add a vCPU and map its shared page
  * @vm: vm fd
  * @vcpu: index, below wisp_query.max_vcpus
- * @page: gets the mapping, of WISP_PAGE_SIZE bytes; munmap() gives it back
+ * @page: gets the mapping, of WISP_PAGE_SIZE bytes; munmap() gives it back; NULL
+ *	where the VM has its pages in a window
  *
  * If the mapping fails the vCPU exists all the same.
  *
- * Return: 0, or -EEXIST, -EINVAL (@vcpu), -ENOMEM, or what mmap(2) gives.
+ * Return: 0, or -EBUSY (another has its place in the window), -EDQUOT, -EEXIST,
+ * -EINVAL (@vcpu), -ENOMEM, or what mmap(2) gives.
  */
 int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
 
