@@ -23,6 +23,7 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "compat.h"
 #include "pages.h"
 
 struct wisp_layer {
@@ -55,7 +56,7 @@ static int deny_writers(struct wisp_layer *layer)
 			return -EINVAL;
 		return ~SHMEM_I(inode)->seals & seals ? -EPERM : 0;
 	}
-	if (!file_owner_or_capable(layer->file) &&
+	if (!inode_owner_or_capable(file_mnt_idmap(layer->file), inode) &&
 	    file_permission(layer->file, MAY_WRITE))
 		return -EPERM;
 	if (deny_write_access(layer->file))
