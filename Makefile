@@ -54,7 +54,7 @@ help:
 	@echo 'install     all of "all"; DESTDIR, PREFIX'
 	@echo 'deb         build/wisp.deb: all of it, the module to be built by dkms'
 	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=vmx: VMX; LAB=host: here'
-	@echo 'check       all tests; CHECKS="static lab ...": some; LAB=vmx: one lab'
+	@echo 'check       all tests; CHECKS="static lab ...": some; LAB=vmx: one lab, LAB=host: here'
 	@echo 'check-debug the suites, and faults injected, on a debug kernel'
 	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'

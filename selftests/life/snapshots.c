@@ -9,13 +9,15 @@
 #include "life.h"
 
 #define NPAGES	64
-#define FORKS	2000
 #define CHAIN	500
 
-/*
- * Less than a fork costs, for each of them. It cannot be much less: KASAN holds
- * back what was freed. Smaller leaks are kmemleak's to find.
- */
+/* How many there are at once, and how many KASAN has memory for. */
+#define FORKS		10000
+#define FEW_FORKS	2000
+#define ALIVE		1000
+#define FEW_ALIVE	200
+
+/* Less than a fork costs, for each of them. Smaller leaks are kmemleak's to find. */
 #define LEFT_KB	(FORKS * 6)
 
 /* Counts in each of the pages from GUEST_DATA on. */
@@ -201,7 +203,7 @@ TEST_F(snapshots, shared_over_fork)
 }
 
 /* The child: each fork has run, and is killed where it is. */
-static void fork_and_wait(int socket)
+static void fork_and_wait(int socket, int n)
 {
 	struct guest g;
 	int s = counted(&g), vm;
@@ -209,7 +211,7 @@ static void fork_and_wait(int socket)
 
 	if (s < 0)
 		_exit(1);
-	for (int i = 0; i < FORKS; i++) {
+	for (int i = 0; i < n; i++) {
 		vm = raw_fork(g.sys, s);
 		if (vm < 0 || (i % 8 == 0 && go(vm) != 2))
 			_exit(2);
@@ -221,35 +223,40 @@ static void fork_and_wait(int socket)
 }
 
 static void kill_forks(struct __test_metadata *_metadata,
-		       struct _test_data_snapshots *self)
+		       struct _test_data_snapshots *self, int n)
 {
 	pid_t pid = fork();
 	char byte;
 
 	ASSERT_LE(0, pid);
 	if (!pid)
-		fork_and_wait(self->sockets[1]);
+		fork_and_wait(self->sockets[1], n);
 	ASSERT_EQ(1, read(self->sockets[0], &byte, 1));
-	EXPECT_EQ(self->refs + FORKS + 4, module_refs());
+	EXPECT_EQ(self->refs + n + 4, module_refs());
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(1000 + SIGKILL, wait_child(pid));
 	EXPECT_EQ(self->refs, wait_refs(self->refs));
+}
+
+static bool has_kasan(void)
+{
+	return !access("/sys/kernel/debug/kmemleak", F_OK);
 }
 
 /*
  * What caches keep, the first round has filled. KASAN keeps what was freed for
  * long: there it is kmemleak that finds what is lost.
  */
-TEST_F_TIMEOUT(snapshots, two_thousand_killed, 120)
+TEST_F_TIMEOUT(snapshots, ten_thousand_killed, 300)
 {
 	long available, slab;
 
-	kill_forks(_metadata, self);
+	kill_forks(_metadata, self, FEW_FORKS);
+	if (has_kasan())
+		return;
 	available = kilobytes("MemAvailable:");
 	slab = kilobytes("Slab:");
-	kill_forks(_metadata, self);
-	if (!access("/sys/kernel/debug/kmemleak", F_OK))
-		return;
+	kill_forks(_metadata, self, FORKS);
 	EXPECT_LT(available - LEFT_KB, kilobytes("MemAvailable:"));
 	EXPECT_GT(slab + LEFT_KB, kilobytes("Slab:"));
 }
@@ -282,6 +289,34 @@ TEST_F_TIMEOUT(snapshots, a_chain_keeps_nothing, 120)
 	EXPECT_EQ(1 + CHAIN / 5 + CHAIN, word(g.vm));
 	EXPECT_EQ(0, raw_reset(g.vm, -1));
 	EXPECT_EQ(CHAIN / 5 + CHAIN, word(g.vm));
+	guest_destroy(&g);
+}
+
+/* They all stay: the VM comes back to any, and they end in any order. */
+TEST_F_TIMEOUT(snapshots, a_thousand_alive, 120)
+{
+	int all[ALIVE], n = has_kasan() ? FEW_ALIVE : ALIVE, i;
+	struct guest g;
+	int s = counted(&g);
+
+	ASSERT_LE(0, s);
+	for (i = 0; i < n; i++) {
+		all[i] = raw_snapshot(g.vm);
+		ASSERT_LE(0, all[i]);
+		ASSERT_EQ(2ULL + i, go(g.vm));
+	}
+	for (i = n - 1; i >= 0; i -= 97) {
+		EXPECT_EQ(1ULL + i, word(all[i]));
+		ASSERT_EQ(0, raw_reset(g.vm, all[i]));
+		EXPECT_EQ(2ULL + i, go(g.vm));
+	}
+	/* Each third first, then what lies between. */
+	for (int j = 0; j < 3; j++)
+		for (i = j; i < n; i += 3)
+			close(all[i]);
+	ASSERT_EQ(0, raw_reset(g.vm, s));
+	EXPECT_EQ(2, go(g.vm));
+	close(s);
 	guest_destroy(&g);
 }
 
