@@ -12,6 +12,9 @@ dir=$tmp/saved
 # What the guest does to be saved: 1 to port 0x5d5.
 save='printf "\001" | dd of=/dev/port bs=1 seek=1493 count=1 2>/dev/null'
 
+# 16 bytes that no other machine has.
+generation='dd if=/dev/port bs=1 skip=1496 count=16 2>/dev/null | hexdump -e "16/1 \"%02x\""'
+
 # boot COMMAND...: its console is $tmp/console, its input descriptor 9
 boot() {
 	rm -f "$tmp/fifo"
@@ -67,8 +70,10 @@ for i in 1 2; do
 	await 'going 42'
 	echo 'pwd; ls; echo then $(($(date +%s) - $(cat then)))' >&9
 	echo 'hwclock -r -u >/dev/null && echo has a clock; touch mine' >&9
+	echo "echo id \$($generation)" >&9
 	echo 'sleep 1; poweroff -f' >&9
 	ended 0 "resumed, time $i"
+	grep -o '^id [0-9a-f]*' "$tmp/console" >>"$tmp/ids"
 	grep -q '^/tmp' "$tmp/console" && grep -q '^then [0-9]' "$tmp/console" &&
 		! grep -q '^mine' "$tmp/console"
 	result 'it is where it was, and not where another one went on'
@@ -113,6 +118,13 @@ run wisp fork "$dir" -n 100 --exec 'echo $((x + 1)) $(ls); touch here; pwd'
 		echo "$i: /tmp"
 	done | cmp -s - "$tmp/out"
 result 'a hundred forks'
+run wisp fork "$dir" -n 20 --exec "echo id \$($generation)"
+[ "$status" -eq 0 ]
+result 'forks look at their generation ids'
+sed 's/^[0-9]*: //' "$tmp/out" >>"$tmp/ids"
+[ "$(grep -c '^id [0-9a-f]\{32\}$' "$tmp/ids")" -eq 22 ] &&
+	[ "$(sort -u "$tmp/ids" | wc -l)" -eq 22 ]
+result 'all generation ids differ'
 run wisp fork "$dir" -n 2 --json --exec 'printf "a\"b"; exit 3'
 [ "$status" -eq 1 ] && [ "$(wc -l <"$tmp/out")" -eq 2 ] &&
 	grep -qF '{"fork":2,"status":3,"output":"a\"b\n"}' "$tmp/out"

@@ -85,7 +85,8 @@ static int attach_devices(struct machine *machine)
 	uart_init(&machine->uart, &machine->pic, UART_IRQ, put_byte, machine);
 	reset_init(&machine->reset, &machine->power);
 	acpi_init(&machine->acpi, &machine->pic, &machine->power);
-	if (pic_attach(&machine->pic, bus) || pit_attach(&machine->pit, bus) ||
+	if (control_init(&machine->control) ||
+	    pic_attach(&machine->pic, bus) || pit_attach(&machine->pit, bus) ||
 	    rtc_attach(&machine->rtc, bus) ||
 	    uart_attach(&machine->uart, bus, UART_PORT) ||
 	    reset_attach(&machine->reset, bus) ||

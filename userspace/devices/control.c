@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "control.h"
 
+#include <sys/random.h>
+
 static uint32_t control_in(void *device, uint64_t now, uint16_t offset,
 			   unsigned int size)
 {
@@ -22,7 +24,33 @@ static const struct bus_ops control_ops = {
 	.in = control_in, .out = control_out,
 };
 
+static uint32_t generation_in(void *device, uint64_t now, uint16_t offset,
+			      unsigned int size)
+{
+	struct control *control = device;
+
+	return control->generation[offset];
+}
+
+static void generation_out(void *device, uint64_t now, uint16_t offset,
+			   unsigned int size, uint32_t value)
+{
+}
+
+static const struct bus_ops generation_ops = {
+	.in = generation_in, .out = generation_out,
+};
+
+int control_init(struct control *control)
+{
+	ssize_t n = getrandom(control->generation, GENERATION_SIZE, 0);
+
+	return n == GENERATION_SIZE ? 0 : -1;
+}
+
 int control_attach(struct control *control, struct bus *bus)
 {
-	return bus_add(bus, CONTROL_PORT, CONTROL_PORT, 1, &control_ops, control);
+	return bus_add(bus, CONTROL_PORT, CONTROL_PORT, 1, &control_ops, control) ?:
+	       bus_add(bus, GENERATION_PORT, GENERATION_PORT + GENERATION_SIZE - 1, 1,
+		       &generation_ops, control);
 }
