@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	getchar();
 
 	/* Not from another CPU: who crashes must be one that can start others. */
-	check(!pin(0), "pin");
+	check(!guest_pin(0), "pin");
 	if (!strcmp(how, "reboot"))
 		reboot(LINUX_REBOOT_CMD_RESTART);
 	else if (!strcmp(how, "poweroff"))

@@ -358,11 +358,7 @@ static void *kick(void *data)
 
 static void *keep_busy(void *data)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(1, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	guest_pin(1);
 	while (!stopped(data))
 		free(calloc(1, 65536));
 	return NULL;

@@ -264,11 +264,7 @@ TEST_F(cpu, tsc_never_goes_back)
 	GUEST_LOAD(&self->g, LONG64, tsc_monotone);
 	for (int i = 0; i < 20; i++) {
 		/* On another CPU, if there is one. */
-		cpu_set_t cpus;
-
-		CPU_ZERO(&cpus);
-		CPU_SET(i & 1, &cpus);
-		sched_setaffinity(0, sizeof(cpus), &cpus);
+		guest_pin(i);
 		ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
 		EXPECT_EQ(0UL, s->general.rbx);
 		EXPECT_LE(last, s->general.rdi);
@@ -342,11 +338,8 @@ SNIPPET(rdtscp_hlt, 64, "rdtscp; hlt");
 TEST_F(cpu, rdtscp_gives_tsc_aux)
 {
 	unsigned int aux, after;
-	cpu_set_t cpus;
 
-	CPU_ZERO(&cpus);
-	CPU_SET(0, &cpus);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+	ASSERT_EQ(0, guest_pin(0));
 	asm volatile("rdtscp" : "=c" (aux) : : "rax", "rdx");
 
 	ASSERT_EQ(0, guest_add_vcpu(&self->g, 0));

@@ -33,11 +33,7 @@ FIXTURE(debug) {
 
 FIXTURE_SETUP(debug)
 {
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(0, &cpus);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_EQ(0, guest_create(&self->g));
 	self->page = self->g.page;
 	self->s = &self->page->state;

@@ -880,13 +880,10 @@ TEST_F(event, alignment_check_loop_until_an_interrupt)
 		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
 	};
 	struct sigaction action = { .sa_handler = on_timer };
-	cpu_set_t cpu;
 	timer_t timer;
 	int reason;
 
-	CPU_ZERO(&cpu);
-	CPU_SET(0, &cpu);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
 	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
 	ASSERT_EQ(0, timer_settime(timer, 0, &often, NULL));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <cpuid.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,6 +26,32 @@ static const __u64 gdt[] = {
 	0x0000820000000007 | (__u64)GUEST_GDT << 16,	/* 0x68: LDT */
 	0,
 };
+
+static cpu_set_t started_on;
+
+__attribute__((constructor)) static void look_for_cpus(void)
+{
+	sched_getaffinity(0, sizeof(started_on), &started_on);
+}
+
+int guest_cpu(unsigned int n)
+{
+	int cpu = 0;
+
+	n %= CPU_COUNT(&started_on);
+	for (;; cpu++)
+		if (CPU_ISSET(cpu, &started_on) && !n--)
+			return cpu;
+}
+
+int guest_pin(unsigned int n)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(guest_cpu(n), &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
+}
 
 static void write_tables(struct guest *g)
 {

@@ -155,6 +155,13 @@ int guest_thread_join(struct guest_thread *t);
 const char *guest_exit_name(int reason);
 
 /*
+ * The CPU that is number @n of those that the program was started on, which need not
+ * begin with 0; they are counted round. Or the calling thread goes there.
+ */
+int guest_cpu(unsigned int n);
+int guest_pin(unsigned int n);
+
+/*
  * Whether the host is in QEMU's TCG, some of whose gaps tests must know: WRMSR
  * of a base takes what is not canonical, VMRUN arms no breakpoints, and there
  * is no #AC.

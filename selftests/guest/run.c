@@ -399,11 +399,8 @@ TEST_F(run, a_vcpu_wanders)
 	GUEST_LOAD(&self->g, LONG64, once);
 	for (int i = 0; i < 40; i++) {
 		struct guest_thread t;
-		cpu_set_t cpus;
 
-		CPU_ZERO(&cpus);
-		CPU_SET(i & 1, &cpus);
-		sched_setaffinity(0, sizeof(cpus), &cpus);
+		guest_pin(i);
 		self->page->complete = i > 0;
 		guest_thread_start(&t, &self->g, 0);
 		ASSERT_EQ(WISP_EXIT_HLT, guest_thread_join(&t));

@@ -56,7 +56,7 @@ FIXTURE_SETUP(busy)
 	guest_load(g, LONG64, loop_counting, loop_counting_end);
 	g->page->state.general.rflags = variant->rflags;
 	start(g, &self->runner);
-	ASSERT_EQ(0, pin(CPU));
+	ASSERT_EQ(0, guest_pin(CPU));
 }
 
 FIXTURE_TEARDOWN(busy)
@@ -68,9 +68,10 @@ FIXTURE_TEARDOWN(busy)
 /* A line "NAME: n0 n1 ..." of a file in /proc: what it has for CPU. */
 static long long per_cpu(const char *path, const char *name)
 {
-	long long values[CPU + 1];
+	int cpu = guest_cpu(CPU);
 	char line[4000], *p;
 	FILE *f = fopen(path, "r");
+	long long value = -1;
 
 	while (f && fgets(line, sizeof(line), f)) {
 		p = strstr(line, name);
@@ -78,9 +79,9 @@ static long long per_cpu(const char *path, const char *name)
 			continue;
 		fclose(f);
 		p += strlen(name);
-		for (int i = 0; i <= CPU; i++)
-			values[i] = strtoll(p, &p, 10);
-		return values[CPU];
+		for (int i = 0; i <= cpu; i++)
+			value = strtoll(p, &p, 10);
+		return value;
 	}
 	if (f)
 		fclose(f);

@@ -108,7 +108,7 @@ TEST_F_TIMEOUT(cpus, pinned_to_the_one_that_goes, 120)
 		guest_wait_counting(g, COUNTER(1));
 		ASSERT_EQ(0, set_online(1, true));
 		CPU_ZERO(&set);
-		CPU_SET(1, &set);
+		CPU_SET(guest_cpu(1), &set);
 		ASSERT_EQ(0, pthread_setaffinity_np(r->thread, sizeof(set), &set));
 	}
 	guest_wait_counting(g, COUNTER(1));

@@ -37,7 +37,7 @@ TEST(host_cr4_stays_the_hosts)
 	struct sigaction action = { .sa_handler = on_fault };
 	struct guest g;
 
-	ASSERT_EQ(0, pin(0));
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_EQ(0, sigaction(SIGSEGV, &action, NULL));
 	ASSERT_EQ(0, guest_create(&g));
 	for (int i = 0; i < ROUNDS; i++) {

@@ -30,18 +30,9 @@ static inline int set_online(int cpu, bool online)
 {
 	char path[60];
 
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online",
+		 guest_cpu(cpu));
 	return write_file(path, online ? "1" : "0");
-}
-
-/* The calling thread runs there only. */
-static inline int pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
 }
 
 static inline __u64 counted(struct guest *g, int vcpu)
@@ -65,7 +56,7 @@ static inline void *host_run(void *data)
 {
 	struct host_runner *r = data;
 
-	if (r->cpu >= 0 && pin(r->cpu))
+	if (r->cpu >= 0 && guest_pin(r->cpu))
 		abort();
 	for (;;) {
 		r->result = guest_run_vcpu(r->guest, r->vcpu);

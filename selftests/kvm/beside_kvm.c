@@ -204,7 +204,7 @@ static int begin(struct host *host)
 		return -EEXIST;
 	if (!read_host_msrs(host->msrs))
 		return -ENODEV;
-	return pin(0);
+	return guest_pin(0);
 }
 
 /* So it is again. Returns 0, -errno, or how many MSRs of the host's differ. */
@@ -217,7 +217,7 @@ static int end(struct host *host, struct side *kvm, struct side *wisp)
 	ret = kvm_unload_modules();
 	if (!ret && access("/dev/wisp", F_OK))
 		ret = load(host->parameters);
-	return ret ?: pin(0) ?: compare_host_msrs(host->msrs);
+	return ret ?: guest_pin(0) ?: compare_host_msrs(host->msrs);
 }
 
 /* ---- on the same CPUs ----------------------------------------------------- */
@@ -261,7 +261,7 @@ static void *run_pair(void *data)
 
 	p->passed = true;
 	for (int i = 0; p->passed && i < ALTERNATIONS / 200; i++)
-		p->passed = !pin((p->first_cpu + i) % cpus()) &&
+		p->passed = !guest_pin((p->first_cpu + i) % cpus()) &&
 			    alternate(&p->kvm, &p->wisp, 100);
 	return NULL;
 }
@@ -308,7 +308,7 @@ static void *run_until_stopped(void *data)
 {
 	struct runner *r = data;
 
-	r->passed = !pin(0);
+	r->passed = !guest_pin(0);
 	while (r->passed && !__atomic_load_n(r->stop, __ATOMIC_ACQUIRE)) {
 		r->passed = run(r->side);
 		__atomic_store_n(&r->preemptions, preemptions(), __ATOMIC_RELEASE);
@@ -486,7 +486,7 @@ static int step(struct host *host, struct side *kvm, struct side *wisp,
 static bool run_all(struct side *kvm, struct side *wisp)
 {
 	for (int cpu = 0; cpu < cpus(); cpu++) {
-		if (pin(cpu))
+		if (guest_pin(cpu))
 			return false;
 		for (int i = 0; i < 20; i++)
 			if ((kvm->who && !run(kvm)) || (wisp->who && !run(wisp)))

@@ -312,7 +312,7 @@ def qemu_svm(boot):
         cpu += ",+invtsc"
         accel = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
     return ["qemu-system-x86_64", "-M", "q35", *accel, "-cpu", cpu,
-            "-smp", str(1 if boot.icount else boot.smp), "-m", str(boot.mem),
+            "-smp", str(boot.smp + boot.spare), "-m", str(boot.mem),
             "-nic", "none", "-display", "none", "-monitor", "none",
             "-no-reboot", "-serial", "file:" + boot.path("console.log"),
             "-chardev", "stdio,id=terminal,signal=off",
@@ -353,6 +353,9 @@ class Boot:
     files: pairs (path here, path in the lab)
     kernel: a version, None for the newest installed; a debug lab has its own
     smp: CPUs, None for as many as the emulator does well
+    spare: with more than one in QEMU, a first CPU besides, which programs stay away
+        from: TCG loses what VMRUN and #VMEXIT do to its first CPU, where another one
+        loads x87 state at that moment ("testing.rst")
     cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
@@ -364,12 +367,13 @@ class Boot:
     def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,
                  timeout=120, icount=False, cpu="", kernel=None, append="",
                  files=(), module=None, debug=False, insmod_args="",
-                 interactive=False, kvm=False, traces=0):
+                 interactive=False, kvm=False, traces=0, spare=True):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
         self.traces = traces
-        self.smp = smp or (1 if in_bochs(lab) else 2)
+        self.smp = smp or (1 if in_bochs(lab) or icount else 2)
+        self.spare = spare and self.smp > 1 and not in_bochs(lab)
         self.cpu, self.timeout, self.interactive = cpu, timeout, interactive
         self.commands, self.red = list(commands), []
         self.kernel = debug_kernel() if is_debug(lab) else find_kernel(kernel)
@@ -398,7 +402,7 @@ class Boot:
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
         config = {"interactive": int(self.interactive), "insmod": int(bool(module)),
-                  "insmod_args": insmod_args}
+                  "insmod_args": insmod_args, "spare": int(self.spare)}
         cpio.text("/lab/config", "".join(f"{k}={shlex.quote(str(v))}\n"
                                          for k, v in config.items()))
         if any("\n" in c for c in self.commands):

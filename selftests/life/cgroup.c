@@ -71,11 +71,7 @@ FIXTURE(cgroup) {
 /* What is charged in advance is so for one CPU. */
 FIXTURE_SETUP(cgroup)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_TRUE(write_text(ROOT "/cgroup.subtree_control", "+memory"));
 	/* No page of the test's own is to be what there is no room for. */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));

@@ -51,11 +51,7 @@ static bool leave_out(unsigned int flush, unsigned int revoke)
 /* One tag of one CPU has all translations. */
 static bool stay_here(void)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	return !sched_setaffinity(0, sizeof(set), &set);
+	return !guest_pin(0);
 }
 
 /* No register is set that would have the translations flushed. */

@@ -313,13 +313,10 @@ static void *fill_and_look(void *data)
 {
 	struct fork_run *f = data;
 	struct wisp_vcpu_page *page;
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(f->cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
 	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->vm, 0);
 	f->result = -EIO;
-	if (page == MAP_FAILED || sched_setaffinity(0, sizeof(set), &set) ||
+	if (page == MAP_FAILED || guest_pin(f->cpu) ||
 	    raw_get_state(f->vm, 0, WISP_STATE_GENERAL, &page->state))
 		return NULL;
 	page->state.general.rbx = f->value;
