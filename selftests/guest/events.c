@@ -352,6 +352,9 @@ TEST_F(event, interrupt_is_held_until_popf)
 
 TEST_F(event, interrupt_shadow_through_the_state)
 {
+	/* Unless an interrupt of the host's ends the run, and IF is set anew. */
+	if (guest_on_bochs_svm())
+		SKIP(return, "Bochs: no window opens where IF was set at VMRUN");
 	GUEST_LOAD(&self->g, LONG64, nops);
 	self->page->state.general.rflags |= RFLAGS_IF;
 	self->page->state.events.interrupt_shadow = 1;

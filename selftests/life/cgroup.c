@@ -15,8 +15,9 @@
 #define GROUP	ROOT "/wisp-test"
 
 #define CHAIN	1000
-#define FILES	2
-#define NPAGES	24
+#define FILES	8
+#define NPAGES	64
+#define VCPUS	16
 /* Less than a table for each, and more than what a CPU has charged in advance. */
 #define GROWTH	(1 << 20)
 
@@ -174,8 +175,14 @@ static int fill(int sys, __u64 npages)
 TEST_F(cgroup, forks_fail_when_it_is_full)
 {
 	struct guest *g = &self->g, fork = *g;
-	int s = raw_snapshot(g->vm), failed = 0;
+	int s, failed = 0;
 
+	/* So that a fork is much more than its file. */
+	for (__u32 i = 1; i < VCPUS; i++)
+		ASSERT_EQ(0, raw(g->vm, WISP_CREATE_VCPU, &((struct wisp_create_vcpu){
+			.size = sizeof(struct wisp_create_vcpu), .vcpu = i,
+		})));
+	s = raw_snapshot(g->vm);
 	ASSERT_LE(0, s);
 	ASSERT_TRUE(write_number(GROUP "/memory.max", used() + (1 << 20)));
 	for (int npages = 0; npages < NPAGES; npages++) {
