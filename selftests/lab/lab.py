@@ -318,7 +318,8 @@ def qemu_svm(boot):
             "-chardev", "stdio,id=terminal,signal=off",
             "-serial", "chardev:terminal",
             "-kernel", boot.kernel.image, "-initrd", boot.path("initramfs.cpio"),
-            "-append", boot.cmdline]
+            # TCG may lose an interrupt of the host's, until the next one comes.
+            "-append", boot.cmdline + " watchdog_thresh=60"]
 
 
 def bochs_svm(boot):
