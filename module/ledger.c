@@ -63,6 +63,7 @@ void wisp_ledger_revoke(struct wisp_slat *slat, enum wisp_revoke_reason reason)
 
 	if (reason != drop_revoke)
 		atomic64_inc(&slat->generation);
+	/* The generation first, then what is counted as revoked by it. */
 	smp_mb__after_atomic();
 	while (old < narrowed &&
 	       !atomic64_try_cmpxchg(&slat->revoked, &old, narrowed))

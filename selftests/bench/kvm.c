@@ -134,7 +134,7 @@ static void make_tracked(struct machine *m)
 		err(1, "memfd");
 }
 
-static struct machine *create(uint64_t gpa, uint64_t size, enum memory kind)
+static struct machine *create_machine(uint64_t gpa, uint64_t size, enum memory kind)
 {
 	struct machine *m = calloc(1, sizeof(*m));
 
@@ -370,7 +370,7 @@ const struct backend kvm_backend = {
 	.max_alive = 1000,
 	.open = open_kvm,
 	.null_ioctl = null_ioctl,
-	.create = create,
+	.create = create_machine,
 	.destroy = destroy,
 	.add_slot = add_slot,
 	.write = write_memory,

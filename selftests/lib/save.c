@@ -48,7 +48,7 @@ static int sys = -1;
 static int vm = -1;
 static int snapshot = -1;
 static struct wisp_vcpu_page *page;
-static char folder[] = "/tmp/save.XXXXXX";
+static char folder[32];
 static int dir = -1;
 static char error[256];
 
@@ -114,6 +114,7 @@ static void create(void)
 	CHECK(!wisp_kick(vm, 0) && !wisp_run(vm, 0));
 	CHECK_EQUAL(page->exit.reason, WISP_EXIT_KICKED);
 	snapshot = wisp_snapshot(vm);
+	strcpy(folder, "/tmp/save.XXXXXX");
 	CHECK(mkdtemp(folder));
 	dir = open(folder, O_RDONLY | O_DIRECTORY);
 	CHECK(snapshot >= 0 && dir >= 0);

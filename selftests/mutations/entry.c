@@ -64,7 +64,7 @@ TEST_F(entry, names_the_member)
 	struct wisp_state good = g->page->state;
 
 	ASSERT_EQ(0, parameter_set("unchecked", 1));
-	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
 		if (refused[i].backend != g->query.backend)
 			continue;
 		g->page->state = good;
