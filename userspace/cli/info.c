@@ -85,6 +85,9 @@ static void collect(struct info *info)
 		return;
 	}
 	info->has_query = true;
+	/* VMX tells of EPT in an MSR only; the driver does not go without. */
+	if (info->query.backend == WISP_BACKEND_VMX)
+		info->cpu.nested_paging = true;
 	info->usable = info->query.abi_version == WISP_ABI_VERSION;
 	if (!info->usable)
 		snprintf(info->reason, sizeof(info->reason),
@@ -202,7 +205,7 @@ static void print_text(const struct info *info)
 {
 	printf("CPU              %s%s%s%s\n", info->cpu.vendor,
 	       info->cpu.svm ? " svm" : "", info->cpu.vmx ? " vmx" : "",
-	       info->cpu.nested_paging ? " npt" : "");
+	       !info->cpu.nested_paging ? "" : info->cpu.svm ? " npt" : " ept");
 	if (info->has_query)
 		print_query(&info->query);
 	if (info->usable)
