@@ -566,7 +566,10 @@ static int setup(struct fuzz *f)
 	const struct itimerval timer = {
 		{ .tv_usec = TIMER_US }, { .tv_usec = TIMER_US },
 	};
-	const struct sigaction action = { .sa_handler = on_alarm };
+	/* What is printed meanwhile is not to be cut off; runs end with EINTR anyway. */
+	const struct sigaction action = {
+		.sa_handler = on_alarm, .sa_flags = SA_RESTART,
+	};
 
 	(void)f;
 	tcg = guest_on_tcg();
