@@ -59,7 +59,7 @@ help:
 	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
 	@echo 'fuzz        without end: FUZZ="state", "ioctls --seed 7", "code" (the default)'
-	@echo 'check-long  suites of races, lifetimes and hosts again and again; half an hour'
+	@echo 'check-long  suites of races, lifetimes and hosts again and again; debug-vmx'
 	@echo 'bench       Wisp beside KVM: build/bench.json, bench.svg; LAB=vmx: one lab'
 	@echo 'bench-long  how its costs grow: build/bench-long.json, bench-long.svg'
 	@echo 'shell       a shell in the lab, with wisp.ko loaded'

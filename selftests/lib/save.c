@@ -114,7 +114,7 @@ static void create(void)
 	CHECK(!wisp_kick(vm, 0) && !wisp_run(vm, 0));
 	CHECK_EQUAL(page->exit.reason, WISP_EXIT_KICKED);
 	snapshot = wisp_snapshot(vm);
-	strcpy(folder, "/tmp/save.XXXXXX");
+	snprintf(folder, sizeof(folder), "/tmp/save.XXXXXX");
 	CHECK(mkdtemp(folder));
 	dir = open(folder, O_RDONLY | O_DIRECTORY);
 	CHECK(snapshot >= 0 && dir >= 0);
