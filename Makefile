@@ -129,6 +129,7 @@ clean:
 
 lab:
 	+@$(MAKE) --no-print-directory module userspace $(FOR_LAB)
+	$(if $(filter bochs-svm %vmx,$(LAB)),@selftests/lab/build-bochs >/dev/null)
 
 shell: lab
 	@echo 'The lab: wisp.ko is loaded; "exit" powers off.'

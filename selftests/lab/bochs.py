@@ -2,8 +2,8 @@
 """Bochs for the lab: what lab.py runs instead of QEMU.
 
 command() writes what an emulator needs into the folder of a boot; run as a
-program, with that folder, this file starts Bochs there and passes the second
-serial port on to its own input and output.
+program, with that folder and Bochs' command line, this file starts Bochs there and
+passes the second serial port on to its own input and output.
 
 The kernel is entered without a boot loader: see bochs.S.
 """
@@ -37,7 +37,7 @@ MODULES, MEMORY_MAP, LOADS, CMDLINE = 0x100, 0x200, 0x300, 0x400
 
 CONFIG = """\
 config_interface: textconfig
-display_library: term
+display_library: nogui
 cpu: model={model}, count={smp}, quantum=32, ips={ips}, reset_on_triple_fault=0
 memory: guest={mem}, host={mem}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
@@ -48,8 +48,6 @@ pci: enabled=1, chipset=i440fx
 boot: floppy
 ata0: enabled=0
 ata1: enabled=0
-sound: driver=dummy
-speaker: enabled=0
 clock: sync=none, time0=1700000000
 com1: enabled=1, mode=file, dev=console.log
 com2: enabled=1, mode=term, dev=terminal
@@ -129,7 +127,7 @@ def write_rom(path):
         f.write(bytes([-sum(rom) & 0xff]))
 
 
-def command(boot, model, append=""):
+def command(boot, program, model, append=""):
     """The command line for a lab.Boot; append: to the kernel's."""
     ips = BENCH_IPS if boot.icount else IPS
     # The CPU models know a rate of their own for the TSC.
@@ -142,38 +140,25 @@ def command(boot, model, append=""):
                               mem=boot.mem, rom=ROM, info=INFO))
         if boot.traces:
             f.write(TRACE_CONFIG)
-    # Debian's Bochs has the debugger, which waits for a first "continue".
-    with open(boot.path("continue"), "w") as f:
-        f.write("c\n" + "trace on\nc\ntrace off\nc\n" * boot.traces)
-    return [sys.executable, "-B", os.path.realpath(__file__), boot.dir]
+    argv = [program, "-q", "-f", "bochsrc"]
+    if boot.traces:
+        # The debugger waits for a first "continue".
+        with open(boot.path("continue"), "w") as f:
+            f.write("c\n" + "trace on\nc\ntrace off\nc\n" * boot.traces)
+        argv += ["-rc", "continue"]
+    return [sys.executable, "-B", os.path.realpath(__file__), boot.dir, *argv]
 
 
 # ---- running it -------------------------------------------------------------
 
-# With its debugger, Bochs has a terminal of its own for the machine's display, and
-# stops in the middle of the run when nobody reads what it writes there.
-DISPLAY = re.compile(rb'connected to screen "(/dev/pts/\d+)"')
-
-
-def relay(process, terminal, screen):
-    """Until Bochs ends: the terminal is our input and output, the screen a log."""
+def relay(process, terminal):
+    """Until Bochs ends: the terminal is our input and output."""
     ended = os.pidfd_open(process.pid)
-    sources, display = [ended, terminal, screen, 0], None
+    sources = [ended, terminal, 0]
     while True:
         ready, _, _ = select.select(sources, [], [])
         if terminal in ready:
             os.write(1, os.read(terminal, 65536))
-        elif screen in ready:
-            text = os.read(screen, 65536)
-            os.write(2, text)
-            if found := DISPLAY.search(text):
-                display = os.open(found[1], os.O_RDWR | os.O_NOCTTY)
-                tty.setraw(display)
-                sources.append(display)
-        elif display in ready:
-            # Until Bochs has ended: then it is always ready, with nothing.
-            if not os.read(display, 65536):
-                sources.remove(display)
         elif ended in ready:
             return process.wait()
         else:
@@ -188,12 +173,9 @@ def main():
     terminal, port = pty.openpty()
     tty.setraw(port)
     os.symlink(os.ttyname(port), "terminal")
-    screen, display = pty.openpty()
-    process = subprocess.Popen(["bochs", "-q", "-f", "bochsrc", "-rc", "continue"],
-                               stdin=display, stdout=display, stderr=display,
-                               env=dict(os.environ, TERM="linux"))
+    process = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=2)
     signal.signal(signal.SIGTERM, lambda *_: process.kill())
-    status = relay(process, terminal, screen)
+    status = relay(process, terminal)
     # To Bochs the end of a machine is a panic.
     with open("bochs.log", errors="replace") as f:
         if "soft power off" in f.read():
