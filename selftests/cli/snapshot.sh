@@ -127,8 +127,20 @@ sed 's/^[0-9]*: //' "$tmp/out" >>"$tmp/ids"
 result 'all generation ids differ'
 run wisp fork "$dir" -n 2 --json --exec 'printf "a\"b"; exit 3'
 [ "$status" -eq 1 ] && [ "$(wc -l <"$tmp/out")" -eq 2 ] &&
-	grep -qF '{"fork":2,"status":3,"output":"a\"b\n"}' "$tmp/out"
+	grep -q '^{"fork":2,"status":3,"output":"a\\"b\\n","ns":[0-9]*}' "$tmp/out"
 result 'fork --json, and a command that fails'
+
+mkfifo "$tmp/hold"
+wisp fork "$dir" -n 5 --keep --exec 'echo here' <"$tmp/hold" >"$tmp/out" 2>"$tmp/err" &
+forker=$!
+exec 3>"$tmp/hold"
+wait_for '^5: here' "$tmp/out"
+result 'fork --keep: each answers'
+[ "$(ls -l /proc/$forker/fd | grep -c 'wisp-vm')" -eq 5 ]
+result 'fork --keep: all are there until the input ends'
+exec 3>&-
+wait $forker
+result 'fork --keep: then it ends'
 run wisp fork "$dir" --exec 'exit 3'
 [ "$status" -eq 1 ] && grep -q '^wisp: guest 1: the command failed: .* 3$' "$tmp/err"
 result 'a command that fails'

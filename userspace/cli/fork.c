@@ -6,7 +6,10 @@
 #include <json.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include "host.h"
 #include "machine.h"
 #include "script.h"
 #include "session.h"
@@ -21,6 +24,13 @@ struct options {
 	unsigned long count;
 	double timeout;
 	bool has_json;
+	bool keeps;
+};
+
+/* One that runs, or ran and is kept. */
+struct guest {
+	struct machine machine;
+	struct guest *next;
 };
 
 enum { KEY_EXEC = 0x100 };
@@ -31,6 +41,8 @@ static const struct argp_option argp_options[] = {
 	  "What each of them is to run (required)", 0 },
 	{ "json", 'j', NULL, 0,
 	  "Write a JSON object for each guest, instead of its lines", 0 },
+	{ "keep", 'k', NULL, 0,
+	  "Keep all guests, stopped, until standard input ends", 0 },
 	{ "timeout", 't', "SECONDS", 0, "Give each guest up after this time (60)",
 	  0 },
 	{ 0 }
@@ -69,6 +81,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'j':
 		options->has_json = true;
+		return 0;
+	case 'k':
+		options->keeps = true;
 		return 0;
 	case KEY_EXEC:
 		options->command = arg;
@@ -120,7 +135,7 @@ static void print_lines(unsigned long number, const struct script *script,
 }
 
 static void print_json(unsigned long number, const struct script *script,
-		       const struct ending *ending)
+		       uint64_t ns, const struct ending *ending)
 {
 	json_object *object = json_object_new_object();
 
@@ -134,6 +149,7 @@ static void print_json(unsigned long number, const struct script *script,
 	json_object_object_add(object, "output", json_object_new_string_len(
 			(const char *)script->output.data,
 			(int)script->output.size));
+	json_object_object_add(object, "ns", json_object_new_uint64(ns));
 	printf("%s\n", json_object_to_json_string_ext(object,
 						       JSON_C_TO_STRING_PLAIN));
 	fflush(stdout);
@@ -151,23 +167,59 @@ static void run_script(struct machine *machine, struct script *script,
 	machine_run(machine);
 }
 
+/* The first one of @kept, or NULL and @ending tells. */
+static struct guest *add_guest(struct guest **kept,
+			       const struct machine_image *image,
+			       struct ending *ending)
+{
+	struct guest *guest = calloc(1, sizeof(*guest));
+
+	if (!guest) {
+		ending_set(ending, ENDING_ERROR, "%s", "no memory: free some");
+		return NULL;
+	}
+	if (machine_fork(&guest->machine, image, ending)) {
+		free(guest);
+		return NULL;
+	}
+	guest->next = *kept;
+	*kept = guest;
+	return guest;
+}
+
+static void end_guests(struct guest **kept)
+{
+	struct guest *guest;
+
+	while ((guest = *kept)) {
+		*kept = guest->next;
+		machine_destroy(&guest->machine);
+		free(guest);
+	}
+}
+
 /* Returns whether the command ended with 0. */
 static bool run_fork(const struct options *options,
-		     const struct machine_image *image, unsigned long number)
+		     const struct machine_image *image, unsigned long number,
+		     struct guest **kept)
 {
+	uint64_t start = host_now();
 	struct ending ending = { 0 };
-	struct machine machine;
+	struct guest *guest;
 	struct script script;
 	bool good;
 
-	if (script_init(&script, options->command))
+	if (script_init(&script, options->command)) {
 		ending_set(&ending, ENDING_ERROR, "%s", "no memory: free some");
-	else if (!machine_fork(&machine, image, &ending)) {
-		run_script(&machine, &script, options->timeout);
-		machine_destroy(&machine);
+	} else {
+		guest = add_guest(kept, image, &ending);
+		if (guest)
+			run_script(&guest->machine, &script, options->timeout);
+		if (!options->keeps)
+			end_guests(kept);
 	}
 	if (options->has_json)
-		print_json(number, &script, &ending);
+		print_json(number, &script, host_now() - start, &ending);
 	else
 		print_lines(number, &script, &ending);
 	good = script.has_ended && !script.status;
@@ -175,20 +227,47 @@ static bool run_fork(const struct options *options,
 	return good;
 }
 
+/* Each guest has a few files open. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void wait_for_end_of_input(void)
+{
+	char text[64];
+	ssize_t got;
+
+	do
+		got = read(STDIN_FILENO, text, sizeof(text));
+	while (got > 0 || (got < 0 && errno == EINTR));
+}
+
 int command_fork(int argc, char **argv)
 {
 	struct options options = { .count = 1, .timeout = DEFAULT_TIMEOUT_S };
 	struct ending ending = { 0 };
 	struct machine_image image;
+	struct guest *kept = NULL;
 	bool good = true;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
+	if (options.keeps)
+		raise_file_limit();
 	if (machine_image_open(&image, options.folder, &ending)) {
 		ending_print(&ending);
 		return (int)ending.kind;
 	}
 	for (unsigned long i = 1; i <= options.count; i++)
-		good &= run_fork(&options, &image, i);
+		good &= run_fork(&options, &image, i, &kept);
+	if (options.keeps)
+		wait_for_end_of_input();
+	end_guests(&kept);
 	machine_image_close(&image);
 	return good ? 0 : 1;
 }

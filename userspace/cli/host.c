@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#define NS_PER_S			1000000000ULL
 
 #define CPUID_1_ECX_VMX			(1U << 5)
 #define CPUID_80000001_ECX_SVM		(1U << 2)
@@ -41,6 +44,14 @@ uint64_t host_memory_size(void)
 {
 	return (uint64_t)sysconf(_SC_PHYS_PAGES) *
 	       (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t host_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 static void missing_reason(char *text, size_t size)

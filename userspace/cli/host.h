@@ -24,6 +24,9 @@ bool host_is_tcg(void);
 /* Bytes of RAM. */
 uint64_t host_memory_size(void);
 
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t host_now(void);
+
 /* One line about why wisp_open() gave @error, and what to do. */
 void host_reason(int error, char *text, size_t size);
 

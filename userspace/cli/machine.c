@@ -47,14 +47,6 @@ static const struct wisp_msr_range msr_policy[] = {
 	QUIET(0xc0011029, 0xc001102a),	/* DE_CFG, BU_CFG2 */
 };
 
-static uint64_t host_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 uint64_t machine_now(const struct machine *machine)
 {
 	return host_now() + machine->clock_offset;
