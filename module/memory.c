@@ -145,16 +145,17 @@ static int replace_page(struct wisp_memory *memory, pgoff_t index,
 
 /* ---- allocation ---------------------------------------------------------- */
 
-/* Whether nothing at all is in the 2 MiB round @index. */
-static bool stretch_empty(struct wisp_memory *memory, pgoff_t index)
+/* Whether nothing at all is in the 2 MiB at @first. */
+static bool stretch_empty(struct wisp_memory *memory, pgoff_t first)
 {
-	void **entry = wisp_pages_find(&memory->pages, index, 1);
-	unsigned int i;
+	void **entry;
+	pgoff_t i;
 
-	/* Eight nodes side by side: their index in the parent is aligned. */
-	for (i = 0; entry && i < WISP_HUGE_PAGES / WISP_NODE_SLOTS; i++)
-		if (entry[i])
+	for (i = 0; i < WISP_HUGE_PAGES; i += WISP_NODE_SLOTS) {
+		entry = wisp_pages_find(&memory->pages, first + i, 1);
+		if (entry && *entry)
 			return false;
+	}
 	return true;
 }
 

@@ -16,8 +16,11 @@
 
 struct wisp_node;
 
-/* Nodes hold 2^6 entries; six levels of them cover any object. */
-#define WISP_NODE_BITS		6
+/*
+ * A node holds 2^4 entries; nine levels of them cover any object. What is small is
+ * cheap to copy: the first page that a fork writes copies one node of each level.
+ */
+#define WISP_NODE_BITS		4
 #define WISP_NODE_SLOTS		(1U << WISP_NODE_BITS)
 
 /*
