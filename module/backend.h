@@ -84,6 +84,8 @@ enum wisp_internal_exit {
  *	MSRS. The vCPU's lock; any context.
  * @set_state: take them. The core has checked them. The vCPU's lock.
  *
+ * @cr4: the guest's CR4. The window.
+ *
  * @inject: deliver this event at the next entry. The window.
  *
  * @window_enter: save what of the host an entry overwrites and wisp_host_enter()
@@ -117,6 +119,7 @@ struct wisp_backend {
 	void (*set_state)(struct wisp_vcpu *vcpu, u32 groups,
 			  const struct wisp_registers *regs);
 
+	u64 (*cr4)(struct wisp_vcpu *vcpu);
 	void (*inject)(struct wisp_vcpu *vcpu, const struct wisp_event *event);
 
 	void (*window_enter)(struct wisp_vcpu *vcpu);

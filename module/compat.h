@@ -67,6 +67,19 @@ int wisp_handle_host_work(void);
 #define X86_FEATURE_SHSTK	X86_FEATURE_IBT
 #endif
 
+/*
+ * In windows: MSRs that are known to be there, without a call that looks for a
+ * tracer of the host's first.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+static __always_inline u64 native_rdmsrq(u32 msr)
+{
+	return __rdmsr(msr);
+}
+
+#define native_wrmsrq(msr, val)	native_wrmsrl(msr, val)
+#endif
+
 #ifndef rdmsrq
 #define rdmsrq(msr, val)	rdmsrl(msr, val)
 #define wrmsrq(msr, val)	wrmsrl(msr, val)

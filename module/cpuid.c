@@ -259,7 +259,7 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 
 	switch (leaf) {
 	case 1:
-		cr4 = wisp_vcpu_get_control(vcpu)->cr4;
+		cr4 = wisp_backend->cr4(vcpu);
 		entry->ebx |= vcpu->index << 24;
 		entry->ecx &= ~BIT(27);
 		if (cr4 & X86_CR4_OSXSAVE)
@@ -268,9 +268,9 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 			entry->ecx &= ~BIT(30);	/* RDRAND */
 		break;
 	case 7:
-		cr4 = wisp_vcpu_get_control(vcpu)->cr4;
 		if (subleaf)
 			break;
+		cr4 = wisp_backend->cr4(vcpu);
 		if (!random)
 			entry->ebx &= ~BIT(18);	/* RDSEED */
 		entry->ecx &= ~BIT(4);

@@ -25,12 +25,11 @@
 #define INFO_NMI	(2 << 8)
 #define INFO_EXCEPTION	(3 << 8)
 #define INFO_ERROR_CODE	BIT(11)
-#define INFO_VALID	BIT(31)
 
 /* In the words that both vendors have for it. */
 u32 wisp_event_encode(const struct wisp_event *event)
 {
-	u32 info = event->vector | INFO_VALID;
+	u32 info = event->vector | WISP_INFO_VALID;
 
 	if (event->type == WISP_EVENT_NMI)
 		info |= INFO_NMI;
@@ -40,23 +39,21 @@ u32 wisp_event_encode(const struct wisp_event *event)
 }
 
 /**
- * wisp_event_delivered() - what was in delivery when the exit came, and is not
+ * wisp_event_cut_short() - what was in delivery when the exit came, and is not
  * @vcpu: in its window, after an exit
- * @info: the hardware's words
+ * @info: the hardware's words: it is valid
  * @error_code: where @info says that there is one
  *
  * It goes on at the next entry. INT3, INTO and INT n are executed again instead,
  * unless the exception was injected.
  */
-void wisp_event_delivered(struct wisp_vcpu *vcpu, u32 info, u32 error_code)
+void wisp_event_cut_short(struct wisp_vcpu *vcpu, u32 info, u32 error_code)
 {
 	struct wisp_event *event = &vcpu->events.injected;
 	bool injected = event->type == WISP_EVENT_EXCEPTION;
 	u8 vector = info;
 
 	memset(event, 0, sizeof(*event));
-	if (likely(!(info & INFO_VALID)))
-		return;
 	switch (info & INFO_TYPE) {
 	case INFO_INTERRUPT:
 		event->type = WISP_EVENT_INTERRUPT;
@@ -204,19 +201,15 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 	}
 }
 
-/**
- * wisp_event_prepare() - hand the hardware what it is to deliver next
- * @vcpu: in its window, before each entry
- */
-void wisp_event_prepare(struct wisp_vcpu *vcpu)
+/* wisp_event_prepare(), where there is something. */
+void wisp_event_hand_over(struct wisp_vcpu *vcpu)
 {
 	struct wisp_events *events = &vcpu->events;
 
 	if (events->interrupt.type || events->nmi_pending)
 		prepare_waiting(vcpu);
-
-	vcpu->intr_window = events->interrupt.type ||
-			    vcpu->run_flags & WISP_RUN_INTR_WINDOW;
+	if (events->interrupt.type)
+		vcpu->intr_window = true;
 	if (events->injected.type) {
 		trace_wisp_inject(vcpu, &events->injected);
 		wisp_backend->inject(vcpu, &events->injected);

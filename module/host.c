@@ -101,9 +101,9 @@ void wisp_host_quiet(struct wisp_vcpu *vcpu)
 	unsigned int i;
 
 	for (i = 0; i < ntracers; i++) {
-		rdmsrq(tracers[i].msr, old[i]);
+		old[i] = native_rdmsrq(tracers[i].msr);
 		if (old[i] & tracers[i].enable)
-			wrmsrq(tracers[i].msr, old[i] & ~tracers[i].enable);
+			native_wrmsrq(tracers[i].msr, old[i] & ~tracers[i].enable);
 	}
 }
 
@@ -114,7 +114,7 @@ void wisp_host_unquiet(struct wisp_vcpu *vcpu)
 
 	for (i = ntracers; i--;)
 		if (old[i] & tracers[i].enable)
-			wrmsrq(tracers[i].msr, old[i]);
+			native_wrmsrq(tracers[i].msr, old[i]);
 }
 
 /* Before anything else of the driver asks what guests may have. */
@@ -213,21 +213,21 @@ static void enter_msrs(struct wisp_vcpu *vcpu)
 	struct wisp_host *host = &vcpu->host;
 
 	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID)) {
-		rdmsrq(MSR_TSC_AUX, host->tsc_aux);
+		host->tsc_aux = native_rdmsrq(MSR_TSC_AUX);
 		if (host->tsc_aux != vcpu->tsc_aux)
-			wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
+			native_wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
 	}
 	/* XSAVES and XRSTORS in the guest must find no component of the host. */
 	if (boot_cpu_has(X86_FEATURE_XSAVES)) {
-		rdmsrq(MSR_IA32_XSS, host->xss);
+		host->xss = native_rdmsrq(MSR_IA32_XSS);
 		if (host->xss)
-			wrmsrq(MSR_IA32_XSS, 0);
+			native_wrmsrq(MSR_IA32_XSS, 0);
 	}
 	/* The guest may set CR4.CET, but not these. */
 	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT)) {
-		rdmsrq(MSR_IA32_U_CET, host->u_cet);
+		host->u_cet = native_rdmsrq(MSR_IA32_U_CET);
 		if (host->u_cet)
-			wrmsrq(MSR_IA32_U_CET, 0);
+			native_wrmsrq(MSR_IA32_U_CET, 0);
 	}
 }
 
@@ -237,12 +237,12 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 
 	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID))
 		if (host->tsc_aux != vcpu->tsc_aux)
-			wrmsrq(MSR_TSC_AUX, host->tsc_aux);
+			native_wrmsrq(MSR_TSC_AUX, host->tsc_aux);
 	if (boot_cpu_has(X86_FEATURE_XSAVES) && host->xss)
-		wrmsrq(MSR_IA32_XSS, host->xss);
+		native_wrmsrq(MSR_IA32_XSS, host->xss);
 	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT))
 		if (host->u_cet)
-			wrmsrq(MSR_IA32_U_CET, host->u_cet);
+			native_wrmsrq(MSR_IA32_U_CET, host->u_cet);
 }
 
 static void load_debug(u64 dr0, u64 dr1, u64 dr2, u64 dr3)
@@ -312,7 +312,7 @@ static void barrier_between_guests(struct wisp_vcpu *vcpu)
 	this_cpu_write(last_vcpu_id, vcpu->id);
 	vcpu->switches = switches;
 	if (boot_cpu_has(X86_FEATURE_USE_IBPB))
-		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+		native_wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }
 
 /* The host's own; 7.x lets only KVM call hw_breakpoint_restore(). */
@@ -387,7 +387,7 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	 * a guest of KVM's, which has no barrier where that was its last one here.
 	 */
 	if (host->shared && boot_cpu_has(X86_FEATURE_USE_IBPB))
-		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+		native_wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	else
 		wisp_ibpb_before_user();
 }

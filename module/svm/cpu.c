@@ -50,18 +50,18 @@ int svm_cpu_enable(void)
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	u64 own = __sme_pa(wisp_hw_page()), found;
 
-	rdmsrq(MSR_EFER, cpu->efer);
+	cpu->efer = native_rdmsrq(MSR_EFER);
 	cpu->shared = cpu->efer & EFER_SVME;
 	if (!cpu->shared) {
-		wrmsrq(MSR_EFER, cpu->efer | EFER_SVME);
-		rdmsrq(MSR_VM_HSAVE_PA, found);
+		native_wrmsrq(MSR_EFER, cpu->efer | EFER_SVME);
+		found = native_rdmsrq(MSR_VM_HSAVE_PA);
 		if (likely(found == own))
 			return 0;
-		wrmsrq(MSR_VM_HSAVE_PA, own);
+		native_wrmsrq(MSR_VM_HSAVE_PA, own);
 	}
 	wisp_hw_forget();
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR)) {
-		rdmsrq(MSR_AMD64_TSC_RATIO, cpu->tsc_ratio);
+		cpu->tsc_ratio = native_rdmsrq(MSR_AMD64_TSC_RATIO);
 		if (cpu->tsc_ratio != SVM_TSC_RATIO_DEFAULT)
 			wrmsr(MSR_AMD64_TSC_RATIO,
 			      lower_32_bits(SVM_TSC_RATIO_DEFAULT),
@@ -76,13 +76,13 @@ void svm_cpu_disable(void)
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 
 	if (!cpu->shared) {
-		wrmsrq(MSR_EFER, cpu->efer);
+		native_wrmsrq(MSR_EFER, cpu->efer);
 		return;
 	}
 	wisp_ledger_leave();
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR) &&
 	    cpu->tsc_ratio != SVM_TSC_RATIO_DEFAULT)
-		wrmsrq(MSR_AMD64_TSC_RATIO, cpu->tsc_ratio);
+		native_wrmsrq(MSR_AMD64_TSC_RATIO, cpu->tsc_ratio);
 }
 
 /* A guest whose first fetch finds no nested table, after a flush. */

@@ -42,13 +42,12 @@ static u8 length_of(u64 code)
 
 static u8 instruction_length(const struct vmcb_control_area *control, u64 rip)
 {
+	u8 length;
+
 	if (control->exit_code == SVM_EXIT_IOIO)
 		return control->exit_info_2 - rip;
-	if (!length_of(control->exit_code))
-		return 0;
-	if (control->next_rip)
-		return control->next_rip - rip;
-	return length_of(control->exit_code);
+	length = length_of(control->exit_code);
+	return length && control->next_rip ? control->next_rip - rip : length;
 }
 
 static void decode_port(struct wisp_vcpu *vcpu, u64 info)

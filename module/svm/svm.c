@@ -133,6 +133,11 @@ static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
 	}
 }
 
+static u64 svm_cr4(struct wisp_vcpu *vcpu)
+{
+	return svm_of(vcpu)->vmcb->save.cr4;
+}
+
 /* ---- events -------------------------------------------------------------- */
 
 static void set_intercept(struct vmcb_control_area *control, unsigned int bit,
@@ -152,11 +157,19 @@ static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 	control->event_inj_err = event->error_code;
 }
 
+/* What open_windows() is about, in one number. */
+static u8 windows_wanted(const struct wisp_vcpu *vcpu)
+{
+	return vcpu->intr_window | vcpu->iret_window << 1 | vcpu->trap_int3 << 2;
+}
+
 /* For interrupts, a virtual one that is intercepted when it would be taken. */
 static void open_windows(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
 	const struct wisp_vcpu *vcpu = &svm->vcpu;
+
+	svm->windows = windows_wanted(vcpu);
 
 	set_intercept(control, INTERCEPT_VINTR, vcpu->intr_window);
 	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
@@ -172,7 +185,10 @@ static void open_windows(struct svm_vcpu *svm)
 
 static void svm_window_enter(struct wisp_vcpu *vcpu)
 {
-	asm volatile("vmsave %%rax" : : "a"(svm_host_hpa()) : "memory");
+	struct svm_vcpu *svm = svm_of(vcpu);
+
+	svm->host_hpa = svm_host_hpa();
+	asm volatile("vmsave %%rax" : : "a"(svm->host_hpa) : "memory");
 }
 
 u8 svm_flush_tlb_ctl(void)
@@ -195,7 +211,8 @@ static void svm_run(struct wisp_vcpu *vcpu)
 
 	if (svm->dr_open != vcpu->guest_has_dr)
 		open_debug(svm);
-	open_windows(svm);
+	if (unlikely(svm->windows != windows_wanted(vcpu)))
+		open_windows(svm);
 	save->rax = vcpu->general.rax;
 	save->rsp = vcpu->general.rsp;
 	save->rip = vcpu->general.rip;
@@ -211,7 +228,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	wisp_ledger_enter(vcpu);
 
 	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,
-			       svm_host_hpa()))) {
+			       svm->host_hpa))) {
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
@@ -405,6 +422,7 @@ struct wisp_backend svm_backend = {
 	.vcpu_exit = svm_vcpu_exit,
 	.get_state = svm_get_state,
 	.set_state = svm_set_state,
+	.cr4 = svm_cr4,
 	.inject = svm_inject,
 	.window_enter = svm_window_enter,
 	.window_leave = svm_window_leave,

@@ -31,8 +31,10 @@ struct svm_vcpu {
 	struct vmcb *vmcb;
 	u64 vmcb_hpa;
 
-	/* Owned by the runner: whether DR accesses are let through. */
-	bool dr_open;
+	/* Owned by the runner. */
+	u64 host_hpa;		/* of this CPU, in a window */
+	bool dr_open;		/* DR accesses are let through */
+	u8 windows;		/* that the VMCB has: see open_windows() */
 };
 
 static inline struct svm_vcpu *svm_of(struct wisp_vcpu *vcpu)

@@ -128,7 +128,7 @@ void vmx_write_msrs(const u64 *values, const u64 *old)
 
 	for (i = 0; i < VMX_MSRS; i++)
 		if (!old || values[i] != old[i])
-			wrmsrq(msr_index[i], values[i]);
+			native_wrmsrq(msr_index[i], values[i]);
 }
 
 /* What is the same on this CPU whoever runs on it. */
@@ -151,7 +151,7 @@ static void write_host_cpu(struct vmx_vcpu *vmx)
 	vmx_write(HOST_TR_BASE,
 		  (unsigned long)&get_cpu_entry_area(vmx->cpu)->tss.x86_tss);
 	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
-		rdmsrq(msrs[i].msr, value);
+		value = native_rdmsrq(msrs[i].msr);
 		vmx_write(msrs[i].field, value);
 	}
 }
@@ -173,8 +173,8 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	savesegment(es, host->es);
 	savesegment(fs, host->fs);
 	savesegment(gs, host->gs);
-	rdmsrq(MSR_FS_BASE, host->fs_base);
-	rdmsrq(MSR_IA32_DEBUGCTLMSR, host->debugctl);
+	host->fs_base = native_rdmsrq(MSR_FS_BASE);
+	host->debugctl = native_rdmsrq(MSR_IA32_DEBUGCTLMSR);
 	if (vmx->cpu != smp_processor_id())
 		write_host_cpu(vmx);
 	vmx_write(HOST_CR0, read_cr0());
@@ -182,10 +182,10 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	vmx_write(HOST_CR4, __read_cr4());
 	vmx_write(HOST_FS_BASE, host->fs_base);
 	/* Until KVM's runner is in user mode again, it may be KVM's guest's. */
-	rdmsrq(MSR_EFER, efer);
+	efer = native_rdmsrq(MSR_EFER);
 	vmx_write(HOST_IA32_EFER, efer);
 	for (i = 0; i < VMX_MSRS; i++)
-		rdmsrq(msr_index[i], host->msrs[i]);
+		host->msrs[i] = native_rdmsrq(msr_index[i]);
 	vmx_write_msrs(&vmx->regs.msrs.star, host->msrs);
 }
 
@@ -204,13 +204,13 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 		loadsegment(es, host->es);
 	if (host->fs) {
 		loadsegment(fs, host->fs);
-		wrmsrq(MSR_FS_BASE, host->fs_base);
+		native_wrmsrq(MSR_FS_BASE, host->fs_base);
 	}
 	if (host->gs) {
 		/* Sets KERNEL_GS_BASE too. */
 		load_gs_index(host->gs);
-		wrmsrq(MSR_KERNEL_GS_BASE, host->msrs[VMX_MSRS - 1]);
+		native_wrmsrq(MSR_KERNEL_GS_BASE, host->msrs[VMX_MSRS - 1]);
 	}
 	if (host->debugctl)
-		wrmsrq(MSR_IA32_DEBUGCTLMSR, host->debugctl);
+		native_wrmsrq(MSR_IA32_DEBUGCTLMSR, host->debugctl);
 }

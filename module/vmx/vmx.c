@@ -163,7 +163,7 @@ static void read_groups(struct vmx_vcpu *vmx, u32 groups)
 		read_control(vmx, &vmx->regs.control);
 	/* The only one that a guest changes without an exit. */
 	if (groups & WISP_STATE_MSRS)
-		rdmsrq(MSR_KERNEL_GS_BASE, vmx->regs.msrs.kernel_gs_base);
+		vmx->regs.msrs.kernel_gs_base = native_rdmsrq(MSR_KERNEL_GS_BASE);
 	vmx->valid |= groups;
 }
 
@@ -223,6 +223,16 @@ static void vmx_set_state(struct wisp_vcpu *vcpu, u32 groups,
 	}
 	vmx->valid |= groups & GROUPS;
 	vmx->dirty |= groups & GROUPS;
+}
+
+static u64 vmx_cr4(struct wisp_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+	if (vmx->valid & WISP_STATE_CONTROL)
+		return vmx->regs.control.cr4;
+	return (vmx->regs.control.cr4 & CR4_HOST) |
+	       (vmx_read(GUEST_CR4) & ~CR4_HOST);
 }
 
 /* ---- events -------------------------------------------------------------- */
@@ -312,7 +322,7 @@ static void vmx_window_enter(struct wisp_vcpu *vcpu)
 	vmx_host_enter(vmx);
 	/* L1TF: what other code left in the cache since the last window. */
 	if (l1d_flush)
-		wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 }
 
 /* CR0, CR4 and EFER are wanted before most runs: while it costs nothing. */
@@ -582,6 +592,7 @@ struct wisp_backend vmx_backend = {
 	.vcpu_exit = vmx_vcpu_exit,
 	.get_state = vmx_get_state,
 	.set_state = vmx_set_state,
+	.cr4 = vmx_cr4,
 	.inject = vmx_inject,
 	.window_enter = vmx_window_enter,
 	.window_leave = vmx_window_leave,
