@@ -29,6 +29,10 @@ static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
 #define file_mnt_idmap(file)	file_mnt_user_ns(file)
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define __folio_index	index	/* in struct page */
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 static inline void hrtimer_setup(struct hrtimer *timer,
 				 enum hrtimer_restart (*function)(struct hrtimer *),

@@ -19,6 +19,7 @@
 #include "slat.h"
 
 #include <linux/bitfield.h>
+#include <linux/bitmap.h>
 #include <linux/cleanup.h>
 #include <linux/gfp.h>
 #include <linux/list.h>
@@ -29,6 +30,7 @@
 
 #include <uapi/linux/wisp.h>
 
+#include "compat.h"
 #include "ledger.h"
 #include "pages.h"
 
@@ -94,6 +96,7 @@ static u64 *alloc_table(unsigned int level, gfp_t zero)
 	if (!page)
 		return NULL;
 	set_page_private(page, FIELD_PREP(TABLE_LEVEL, level));
+	page->__folio_index = 0;
 	return page_address(page);
 }
 
@@ -109,6 +112,24 @@ static unsigned int level_of(const struct page *page)
 
 /* Most tables have little of interest: look at a cache line at a time. */
 #define LINE	8
+#define LINES	(ENTRIES / LINE)
+
+static_assert(LINES == BITS_PER_LONG);
+
+/*
+ * In __folio_index of a table: a bit for each line that may have an entry which
+ * leads to a table of its own. To be set before the entry is.
+ */
+static unsigned long *owning_lines(struct page *page)
+{
+	return &page->__folio_index;
+}
+
+static void note_owned(u64 *entry)
+{
+	set_bit(offset_in_page(entry) / sizeof(*entry) / LINE,
+		owning_lines(virt_to_page(entry)));
+}
 
 static u64 line_bits(const u64 *entry)
 {
@@ -119,7 +140,7 @@ static u64 line_bits(const u64 *entry)
 static void put_table(struct wisp_slat *slat, struct page *page);
 
 /* What the table owns. */
-static void put_lower(struct wisp_slat *slat, const struct page *page)
+static void put_lower(struct wisp_slat *slat, struct page *page)
 {
 	bool frozen = page_private(page) & TABLE_FROZEN;
 	u64 owned = frozen ? ENTRY_OWNED : slat->format->writable;
@@ -128,13 +149,10 @@ static void put_lower(struct wisp_slat *slat, const struct page *page)
 
 	if (!level)
 		return;
-	for (i = 0; i < ENTRIES; i += LINE) {
-		if (!(line_bits(&table[i]) & owned))
-			continue;
-		for (j = i; j < i + LINE; j++)
+	for_each_set_bit(i, owning_lines(page), LINES)
+		for (j = i * LINE; j < (i + 1) * LINE; j++)
 			if (table[j] & owned && is_table(slat, table[j], level))
 				put_table(slat, virt_to_page(table_of(table[j])));
-	}
 	cond_resched();
 }
 
@@ -172,10 +190,12 @@ static void absorb(struct wisp_slat *slat, struct page *page, struct page *origi
 		if (!(from[i] & ENTRY_OWNED) || !is_table(slat, from[i], level))
 			continue;
 		if (is_table(slat, table[i], level) &&
-		    table_of(table[i]) == table_of(from[i]))
+		    table_of(table[i]) == table_of(from[i])) {
+			note_owned(&table[i]);
 			WRITE_ONCE(table[i], table[i] | ENTRY_OWNED);
-		else
+		} else {
 			put_table(slat, virt_to_page(table_of(from[i])));
+		}
 	}
 	WRITE_ONCE(page->private, (page->private & ~TABLE_ORIGIN) |
 				  (unsigned long)origin_of(origin));
@@ -245,6 +265,7 @@ static void borrow(struct wisp_slat *slat, u64 *table, u64 *origin)
 	if (!level_of(page))
 		return;
 	page_ref_inc(virt_to_page(origin));
+	*owning_lines(page) = 0;
 	set_page_private(page, FIELD_PREP(TABLE_LEVEL, level_of(page)) |
 			       (unsigned long)virt_to_page(origin));
 }
@@ -264,6 +285,7 @@ static u64 *own_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 	if (!table)
 		return NULL;
 	borrow(slat, table, table_of(*entry));
+	note_owned(entry);
 	/* The hardware must find the copy whole. */
 	smp_wmb();
 	WRITE_ONCE(*entry, table_entry(slat, table));
@@ -285,6 +307,7 @@ static u64 *next_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 		table = alloc_table(level - 1, __GFP_ZERO);
 		if (!table)
 			return NULL;
+		note_owned(entry);
 		old = cmpxchg64(entry, 0, table_entry(slat, table));
 		if (!old)
 			return table;
@@ -338,13 +361,15 @@ void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen)
  */
 int wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat)
 {
-	unsigned long private = page_private(virt_to_page(slat->root));
+	struct page *from = virt_to_page(slat->root), *to;
 
 	frozen->root = alloc_table(slat->format->levels - 1, 0);
 	if (!frozen->root)
 		return -ENOMEM;
 	copy_page(frozen->root, slat->root);
-	set_page_private(virt_to_page(frozen->root), private);
+	to = virt_to_page(frozen->root);
+	set_page_private(to, page_private(from));
+	*owning_lines(to) = *owning_lines(from);
 	borrow(slat, slat->root, frozen->root);
 	wisp_ledger_narrow(slat);
 	return 0;
