@@ -952,25 +952,46 @@ FIXTURE_VARIANT_ADD(fail_nth, fork_in_window) {
 	.unchanged = unchanged_fork,
 };
 
+#define WHOLE_SLOT	5	/* shows all of its object */
+#define WHOLE_GPA	0x40000000ULL
+
+static int prepare_slot_memory(struct machine *m)
+{
+	int memory = raw_create_memory(m->sys, LOW_SIZE), ret;
+
+	if (memory < 0)
+		return memory;
+	ret = raw_set_slot(m->vm, WHOLE_SLOT, WHOLE_GPA, LOW_SIZE, memory, 0,
+			   PROT_RWX);
+	close(memory);
+	return ret;
+}
+
 static int call_slot_memory(struct machine *m)
 {
 	struct wisp_create_memory arg = {
 		.size = sizeof(arg),
 		.flags = WISP_MEMORY_OF_SLOT,
 		.file = m->vm,
+		.file_offset = WHOLE_SLOT,
 	};
 
 	return raw(m->sys, WISP_CREATE_MEMORY, &arg);
+}
+
+static bool unchanged_slot_memory(struct machine *m)
+{
+	return pread(m->vm, m->buffer, 1, WHOLE_GPA) == 1;
 }
 
 FIXTURE_VARIANT_ADD(fail_nth, slot_memory) {
 	.name = "ioctl WISP_CREATE_MEMORY, of a slot",
 	.stage = VCPU,
 	.errnos = { ENOMEM, EFAULT, ENFILE },
-	.prepare = prepare_reset,
+	.prepare = prepare_slot_memory,
 	.call = call_slot_memory,
 	.worked = returns_fd,
-	.unchanged = unchanged_fork,
+	.unchanged = unchanged_slot_memory,
 };
 
 /* The fork takes the VM's place; what it will write its parent has touched. */

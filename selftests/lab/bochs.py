@@ -145,7 +145,7 @@ def command(boot, program, model, append=""):
         # The debugger waits for a first "continue".
         with open(boot.path("continue"), "w") as f:
             f.write("c\n" + "trace on\nc\ntrace off\nc\n" * boot.traces)
-        argv += ["-rc", "continue"]
+        argv += ["-debugger", "-rc", "continue"]
     return [sys.executable, "-B", os.path.realpath(__file__), boot.dir, *argv]
 
 

@@ -322,18 +322,14 @@ def qemu_svm(boot):
             "-append", boot.cmdline + " watchdog_thresh=60"]
 
 
-def bochs_program(boot):
-    return run_script("build-bochs", *(["debugger"] if boot.traces else []))
-
-
 def bochs_svm(boot):
     """AMD SVM with NRIP and nested paging, by Bochs."""
-    return bochs.command(boot, bochs_program(boot), "zambezi")
+    return bochs.command(boot, run_script("build-bochs"), "zambezi")
 
 
 def bochs_vmx(boot):
     """Intel VMX with EPT, by Bochs, which has a wrong size for XSAVEC."""
-    return bochs.command(boot, bochs_program(boot), "corei7_skylake_x",
+    return bochs.command(boot, run_script("build-bochs"), "corei7_skylake_x",
                          "clearcpuid=xsavec,xsaves")
 
 
