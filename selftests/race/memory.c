@@ -12,7 +12,7 @@
 
 #define NPAGES		1024
 #define SIZE		(NPAGES * PAGE)
-#define ROUNDS		300
+#define ROUNDS		100
 #define MAGIC		0xabcd000000000000ULL
 #define BASE		0x1000000
 
