@@ -170,7 +170,6 @@ static void open_windows(struct svm_vcpu *svm)
 	const struct wisp_vcpu *vcpu = &svm->vcpu;
 
 	svm->windows = windows_wanted(vcpu);
-
 	set_intercept(control, INTERCEPT_VINTR, vcpu->intr_window);
 	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
 	if (vcpu->intr_window)

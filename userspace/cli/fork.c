@@ -203,7 +203,7 @@ static bool run_fork(const struct options *options,
 		     const struct machine_image *image, unsigned long number,
 		     struct guest **kept)
 {
-	uint64_t start = host_now();
+	uint64_t start = host_now(), ns;
 	struct ending ending = { 0 };
 	struct guest *guest;
 	struct script script;
@@ -215,11 +215,12 @@ static bool run_fork(const struct options *options,
 		guest = add_guest(kept, image, &ending);
 		if (guest)
 			run_script(&guest->machine, &script, options->timeout);
-		if (!options->keeps)
-			end_guests(kept);
 	}
+	ns = host_now() - start;
+	if (!options->keeps)
+		end_guests(kept);
 	if (options->has_json)
-		print_json(number, &script, host_now() - start, &ending);
+		print_json(number, &script, ns, &ending);
 	else
 		print_lines(number, &script, &ending);
 	good = script.has_ended && !script.status;
