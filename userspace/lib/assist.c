@@ -29,7 +29,7 @@ static unsigned int operand_bits(const struct insn *insn, unsigned int index)
 
 static bool is_memory(const struct insn *insn, unsigned int index)
 {
-	return index < insn->decoded.operand_count &&
+	return index < insn->decoded->operand_count &&
 	       insn->operands[index].type == ZYDIS_OPERAND_TYPE_MEMORY;
 }
 
@@ -164,7 +164,7 @@ static uint64_t change_bit(ZydisMnemonic mnemonic, uint64_t value, uint64_t bit)
 /* A bit number in a register reaches beyond the operand, both ways. */
 static int do_bit(struct insn *insn)
 {
-	ZydisMnemonic mnemonic = insn->decoded.mnemonic;
+	ZydisMnemonic mnemonic = insn->decoded->mnemonic;
 	bool stores = mnemonic != ZYDIS_MNEMONIC_BT;
 	__u64 *rflags = &insn->state->general.rflags;
 	unsigned int bits = operand_bits(insn, 0);
@@ -196,7 +196,7 @@ static int do_bit(struct insn *insn)
 
 static int do_single(struct insn *insn)
 {
-	switch (insn->decoded.mnemonic) {
+	switch (insn->decoded->mnemonic) {
 	case ZYDIS_MNEMONIC_MOV:
 	case ZYDIS_MNEMONIC_MOVNTI:
 	case ZYDIS_MNEMONIC_MOVZX:
@@ -257,17 +257,17 @@ enum string {
 
 static bool is_string(const struct insn *insn)
 {
-	return insn->decoded.meta.category == ZYDIS_CATEGORY_STRINGOP;
+	return insn->decoded->meta.category == ZYDIS_CATEGORY_STRINGOP;
 }
 
 static enum string string_kind(const struct insn *insn)
 {
-	return insn->decoded.opcode & 0xfe;
+	return insn->decoded->opcode & 0xfe;
 }
 
 static bool has_repeat(const struct insn *insn)
 {
-	return insn->decoded.attributes & (ZYDIS_ATTRIB_HAS_REP |
+	return insn->decoded->attributes & (ZYDIS_ATTRIB_HAS_REP |
 					   ZYDIS_ATTRIB_HAS_REPE |
 					   ZYDIS_ATTRIB_HAS_REPNE);
 }
@@ -301,7 +301,7 @@ static int find_operand(const struct insn *insn, int index)
 {
 	unsigned int bits;
 
-	for (unsigned int i = 0; i < insn->decoded.operand_count; i++)
+	for (unsigned int i = 0; i < insn->decoded->operand_count; i++)
 		if (is_memory(insn, i) &&
 		    insn_register_index(insn->operands[i].mem.base, &bits) ==
 		    index)
@@ -387,7 +387,7 @@ static void step(struct insn *insn, unsigned int index, int64_t by)
 {
 	__u64 *reg = insn_general(insn, index);
 
-	insn_set_low(reg, insn->decoded.address_width, *reg + (uint64_t)by);
+	insn_set_low(reg, insn->decoded->address_width, *reg + (uint64_t)by);
 }
 
 static void step_all(struct insn *insn, const struct element *element)
@@ -407,13 +407,13 @@ static void step_all(struct insn *insn, const struct element *element)
 static bool is_repeat_over(struct insn *insn)
 {
 	bool zero = insn->state->general.rflags & FLAG_ZF;
-	uint64_t mask = alu_mask(insn->decoded.address_width);
+	uint64_t mask = alu_mask(insn->decoded->address_width);
 
 	if (!has_repeat(insn) || !(*insn_general(insn, RCX) & mask))
 		return true;
 	if (!reads_target(string_kind(insn)))
 		return false;
-	return insn->decoded.attributes & ZYDIS_ATTRIB_HAS_REPNE ? zero : !zero;
+	return insn->decoded->attributes & ZYDIS_ATTRIB_HAS_REPNE ? zero : !zero;
 }
 
 /*
@@ -422,7 +422,7 @@ static bool is_repeat_over(struct insn *insn)
  */
 static int do_string(struct insn *insn, bool needs_touch)
 {
-	uint64_t mask = alu_mask(insn->decoded.address_width);
+	uint64_t mask = alu_mask(insn->decoded->address_width);
 	struct element element;
 	int ret = find_element(insn, &element);
 
@@ -483,7 +483,7 @@ static bool is_that_port_string(const struct insn *insn,
 {
 	bool in = exit->port.flags & WISP_PORT_IN;
 
-	return insn->decoded.meta.category == ZYDIS_CATEGORY_IOSTRINGOP &&
+	return insn->decoded->meta.category == ZYDIS_CATEGORY_IOSTRINGOP &&
 	       string_kind(insn) == (in ? STRING_INS : STRING_OUTS) &&
 	       exit->port.port == (uint16_t)insn->state->general.rdx;
 }

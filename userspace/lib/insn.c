@@ -88,51 +88,44 @@ static size_t fetch(struct insn *insn, uint8_t *bytes)
 	return done;
 }
 
-static void init_decoder(const struct insn *insn, ZydisDecoder *decoder)
+static ZydisMachineMode machine_mode(const struct insn *insn)
 {
 	if (insn->bits == 64)
-		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LONG_64,
-				 ZYDIS_STACK_WIDTH_64);
-	else if (insn->bits == 32)
-		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LEGACY_32,
-				 ZYDIS_STACK_WIDTH_32);
-	else if (insn->state->control.cr0 & CR0_PE)
-		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LEGACY_16,
-				 ZYDIS_STACK_WIDTH_16);
-	else
-		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_REAL_16,
-				 ZYDIS_STACK_WIDTH_16);
-}
-
-static ZyanStatus decode(struct insn *insn, const uint8_t *bytes, size_t size)
-{
-	ZydisDecoder decoder;
-
-	init_decoder(insn, &decoder);
-	return ZydisDecoderDecodeFull(&decoder, bytes, size, &insn->decoded,
-				      insn->operands);
+		return ZYDIS_MACHINE_MODE_LONG_64;
+	if (insn->bits == 32)
+		return ZYDIS_MACHINE_MODE_LEGACY_32;
+	return insn->state->control.cr0 & CR0_PE ? ZYDIS_MACHINE_MODE_LEGACY_16 :
+						   ZYDIS_MACHINE_MODE_REAL_16;
 }
 
 int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size)
 {
 	uint8_t fetched[INSN_SIZE];
+	const struct decoded *decoded = NULL;
+	ZydisMachineMode mode;
 
 	insn->bits = code_bits(insn->state);
-	if (size && ZYAN_SUCCESS(decode(insn, bytes, size)))
-		return 0;
-	/* What the hardware gave may be cut off. */
-	size = fetch(insn, fetched);
-	if (!size)
-		return -EFAULT;
-	if (ZYAN_SUCCESS(decode(insn, fetched, size)))
-		return 0;
-	return size < INSN_SIZE ? -EFAULT : -EOPNOTSUPP;
+	mode = machine_mode(insn);
+	if (size)
+		decoded = decode(mode, bytes, size);
+	if (!decoded) {
+		/* What the hardware gave may be cut off. */
+		size = fetch(insn, fetched);
+		if (!size)
+			return -EFAULT;
+		decoded = decode(mode, fetched, size);
+	}
+	if (!decoded)
+		return size < INSN_SIZE ? -EFAULT : -EOPNOTSUPP;
+	insn->decoded = &decoded->insn;
+	insn->operands = decoded->operands;
+	return 0;
 }
 
 void insn_advance(struct insn *insn)
 {
 	struct wisp_general *general = &insn->state->general;
-	uint64_t rip = general->rip + insn->decoded.length;
+	uint64_t rip = general->rip + insn->decoded->length;
 
 	general->rip = rip & alu_mask(insn->bits);
 }
@@ -246,7 +239,7 @@ static uint64_t base_value(struct insn *insn, ZydisRegister reg)
 	uint64_t value = 0;
 
 	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
-		return insn->state->general.rip + insn->decoded.length;
+		return insn->state->general.rip + insn->decoded->length;
 	insn_read_register(insn, reg, &value);
 	return value;
 }
@@ -261,7 +254,7 @@ static uint64_t operand_gva(struct insn *insn,
 	offset += base_value(insn, operand->mem.index) * operand->mem.scale;
 	if (operand->mem.disp.has_displacement)
 		offset += (uint64_t)operand->mem.disp.value;
-	offset &= alu_mask(insn->decoded.address_width);
+	offset &= alu_mask(insn->decoded->address_width);
 	return linear(insn, segment_base(insn, operand->mem.segment), offset);
 }
 

@@ -3,11 +3,10 @@
 #ifndef WISP_LIB_INSN_H
 #define WISP_LIB_INSN_H
 
-#include <Zydis/Zydis.h>
 #include <stdbool.h>
 #include <wisp.h>
 
-#define INSN_SIZE	15
+#include "decode.h"
 
 /* No page has this address. */
 #define INSN_NO_PAGE	UINT64_MAX
@@ -36,8 +35,8 @@ struct insn {
 	bool touched;
 	uint64_t fault_gva;
 	uint32_t fault_code;
-	ZydisDecodedInstruction decoded;
-	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	const ZydisDecodedInstruction *decoded;
+	const ZydisDecodedOperand *operands;
 };
 
 /**

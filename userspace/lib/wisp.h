@@ -564,6 +564,8 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  *	mapped, or NULL: they are then read through the vm fd, a system call
  *	each. May be NULL
  * @opaque: handed to all
+ *
+ * None of them may call an assist itself.
  */
 struct wisp_io {
 	void (*port)(void *opaque, uint16_t port, int in, void *data,

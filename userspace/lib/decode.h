@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* Decoding by Zydis, and a memory for what was decoded last. */
+#ifndef WISP_LIB_DECODE_H
+#define WISP_LIB_DECODE_H
+
+#include <Zydis/Zydis.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The longest that there is. */
+#define INSN_SIZE	15
+
+/**
+ * struct decoded - an instruction
+ * @key: what it was decoded from: INSN_SIZE bytes, then their number and the mode
+ * @insn: by Zydis
+ * @operands: of @insn, the hidden ones too
+ */
+struct decoded {
+	uint64_t key[2];
+	ZydisDecodedInstruction insn;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+/*
+ * Decodes the instruction that @size bytes (1 to INSN_SIZE) begin with. What it
+ * returns stays until this thread decodes the next one; NULL: @bytes do not begin
+ * with a whole instruction.
+ */
+const struct decoded *decode(ZydisMachineMode mode, const uint8_t *bytes, size_t size);
+
+#endif
