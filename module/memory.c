@@ -44,62 +44,13 @@ struct wisp_memory {
 	bool layered;
 	bool discarded;			/* a page of the base was */
 	struct wisp_pages base;
-	struct wisp_private *privates;
-	u32 nprivates;
-	u32 room;
+	struct wisp_privates privates;
 	u32 cold_resets;		/* one after the other */
 };
 
 static atomic64_t last_id = ATOMIC64_INIT(0);
 
-/* A page that is private has its number there, beside what pages.c keeps. */
-#define PRIVATE_SHIFT	1
-
 /* ---- layers -------------------------------------------------------------- */
-
-/* NULL: others share the page, or the object is not layered. */
-static struct wisp_private *private_of(struct wisp_memory *memory,
-				       struct page *page)
-{
-	unsigned long number = page_private(page) >> PRIVATE_SHIFT;
-
-	/* Another object's number is that of another page here. */
-	return number < memory->nprivates &&
-	       memory->privates[number].page == page ?
-		       &memory->privates[number] : NULL;
-}
-
-static int reserve_private(struct wisp_memory *memory)
-{
-	u32 room = memory->room ? 2 * memory->room : 8;
-	struct wisp_private *privates;
-
-	if (!memory->layered || memory->nprivates < memory->room)
-		return 0;
-	privates = kvmalloc_array(room, sizeof(*privates), WISP_GFP);
-	if (!privates)
-		return -ENOMEM;
-	memcpy(privates, memory->privates, memory->nprivates * sizeof(*privates));
-	kvfree(memory->privates);
-	memory->privates = privates;
-	memory->room = room;
-	return 0;
-}
-
-static void add_private(struct wisp_memory *memory, pgoff_t index,
-			struct page *page, struct page *origin)
-{
-	if (!memory->layered)
-		return;
-	set_page_private(page, (page_private(page) & WISP_PAGE_LIMITED) |
-			       (unsigned long)memory->nprivates << PRIVATE_SHIFT);
-	memory->privates[memory->nprivates++] = (struct wisp_private){
-		.index = index,
-		.written = true,
-		.page = page,
-		.origin = origin,
-	};
-}
 
 /* Nobody sees what was at [@offset, @offset + @size) when this returns. */
 static void revoke(struct wisp_memory *memory, u64 offset, u64 size)
@@ -120,7 +71,7 @@ static int replace_page(struct wisp_memory *memory, pgoff_t index,
 	struct page *page;
 	void **entry;
 
-	if (reserve_private(memory))
+	if (memory->layered && wisp_privates_reserve(&memory->privates))
 		return -ENOMEM;
 	page = wisp_page_alloc(0, memory->limited, !old);
 	if (!page)
@@ -136,9 +87,10 @@ static int replace_page(struct wisp_memory *memory, pgoff_t index,
 	if (memory->layered)
 		revoke(memory, (u64)index << PAGE_SHIFT, PAGE_SIZE);
 	wisp_entry_put(xchg(entry, page));
-	add_private(memory, index, page, old);
+	if (memory->layered)
+		wisp_privates_add(&memory->privates, index, page, old);
 	found->page = page;
-	found->private = private_of(memory, page);
+	found->private = wisp_privates_find(&memory->privates, page);
 	found->writable = true;
 	return 0;
 }
@@ -208,7 +160,7 @@ static int find_page(struct wisp_memory *memory, pgoff_t index,
 	}
 	if (entry && *entry) {
 		found->page = wisp_entry_page(*entry);
-		found->private = private_of(memory, found->page);
+		found->private = wisp_privates_find(&memory->privates, found->page);
 		found->writable = !memory->layered || found->private;
 	} else if (memory->layered) {
 		found->page = ZERO_PAGE(0);
@@ -266,12 +218,9 @@ int wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user
 /* Its revoke() is not called any more, nor is it running. May sleep. */
 void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *user)
 {
-	u32 i;
-
 	guard(mutex)(&memory->lock);
 	list_del(&user->list);
-	for (i = 0; i < memory->nprivates; i++)
-		memory->privates[i].leaf = NULL;
+	wisp_privates_unmapped(&memory->privates);
 }
 
 static struct wisp_memory *alloc_memory(u64 size)
@@ -353,7 +302,7 @@ void wisp_memory_put(struct wisp_memory *memory)
 		return;
 	wisp_pages_put(&memory->pages);
 	wisp_pages_put(&memory->base);
-	kvfree(memory->privates);
+	wisp_privates_drop(&memory->privates);
 	wisp_layer_put(memory->layer);
 	mem_cgroup_put(memory->memcg);
 	mutex_destroy(&memory->lock);
@@ -392,16 +341,19 @@ u64 wisp_memory_id(const struct wisp_memory *memory)
  */
 int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
 {
+	pgoff_t first = offset >> PAGE_SHIFT;
+	pgoff_t last = (offset + size - 1) >> PAGE_SHIFT;
 	int ret;
 
 	guard(mutex)(&memory->lock);
 	/* Nobody uses the pages from here on, nor comes to them meanwhile. */
 	revoke(memory, offset, size);
-	ret = wisp_pages_clear(&memory->pages, offset >> PAGE_SHIFT,
-			       (offset + size - 1) >> PAGE_SHIFT);
-	if (!ret)
-		memory->discarded = true;
-	return ret;
+	ret = wisp_pages_clear(&memory->pages, first, last);
+	if (ret)
+		return ret;
+	wisp_privates_forget(&memory->privates, first, last);
+	memory->discarded = true;
+	return 0;
 }
 
 /**
@@ -456,16 +408,6 @@ int wisp_memory_fetch(struct wisp_memory *memory, pgoff_t index)
 
 /* ---- snapshots ----------------------------------------------------------- */
 
-static void drop_privates(struct wisp_memory *memory)
-{
-	kvfree(memory->privates);
-	memory->privates = NULL;
-	memory->nprivates = 0;
-	memory->room = 0;
-	memory->cold_resets = 0;
-	memory->discarded = false;
-}
-
 /* What the object has becomes its base. */
 static void set_base(struct wisp_memory *memory)
 {
@@ -473,44 +415,74 @@ static void set_base(struct wisp_memory *memory)
 	memory->layered = true;
 	wisp_pages_put(&memory->base);
 	memory->base = wisp_pages_get(&memory->pages);
-	drop_privates(memory);
+	wisp_privates_drop(&memory->privates);
+	memory->cold_resets = 0;
+	memory->discarded = false;
 	if (mapping_mapped(&memory->mapping))
 		unmap_mapping_range(&memory->mapping, 0, 0, 1);
 }
 
+static bool is_used_by_others(const struct wisp_memory *memory, const void *owner)
+{
+	const struct wisp_memory_user *user;
+
+	lockdep_assert_held(&memory->lock);
+	list_for_each_entry(user, &memory->users, list)
+		if (user->owner != owner)
+			return true;
+	return false;
+}
+
 /**
- * wisp_memory_fork() - make an object that has the same pages
- * @memory: the object; what it has is frozen
- * @owner: of the only tables it may be in, from which the caller takes the write
- *	permission
+ * wisp_memory_fork() - make an object that is to have the same pages
+ * @memory: the object
+ * @owner: of the only tables it may be in
  *
- * May sleep. Returns the new object, or ERR_PTR of -EBUSY or -ENOMEM.
+ * wisp_memory_freeze() or wisp_memory_rebase() gives it the pages. May sleep.
+ * Returns the new object, or ERR_PTR of -EBUSY or -ENOMEM.
  */
 struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
 				     const void *owner)
 {
-	struct wisp_memory *fork = alloc_memory(memory->size);
-	struct wisp_memory_user *user;
+	struct wisp_memory *fork;
 
+	scoped_guard(mutex, &memory->lock)
+		if (is_used_by_others(memory, owner))
+			return ERR_PTR(-EBUSY);
+	fork = alloc_memory(memory->size);
 	if (!fork)
 		return ERR_PTR(-ENOMEM);
-	guard(mutex)(&memory->lock);
-	list_for_each_entry(user, &memory->users, list) {
-		if (user->owner != owner) {
-			wisp_memory_put(fork);
-			return ERR_PTR(-EBUSY);
-		}
-	}
-	/* Or else not a page was written since the last time. */
-	if (!memory->layered || memory->base.root != memory->pages.root)
-		set_base(memory);
 	fork->id = memory->id;
 	fork->huge = memory->huge;
 	fork->layered = true;
 	fork->layer = wisp_layer_get(memory->layer);
+	return fork;
+}
+
+/**
+ * wisp_memory_freeze() - give the pages of an object to its fork
+ * @memory: the object; what it has is its base from now on
+ * @fork: by wisp_memory_fork(), and nobody knows it yet
+ * @owner: of the only tables @memory may be in, from which the caller takes the
+ *	write permission
+ *
+ * May sleep. Returns 0; or -EBUSY: there is another owner by now.
+ */
+int wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork,
+		       const void *owner)
+{
+	guard(mutex)(&memory->lock);
+	if (is_used_by_others(memory, owner))
+		return -EBUSY;
+	/* Or else not a page was written since the last time. */
+	if (!memory->layered || memory->base.root != memory->pages.root)
+		set_base(memory);
+	/* By another slot it may have them. */
+	wisp_pages_put(&fork->pages);
+	wisp_pages_put(&fork->base);
 	fork->pages = wisp_pages_get(&memory->pages);
 	fork->base = wisp_pages_get(&memory->pages);
-	return fork;
+	return 0;
 }
 
 /**
@@ -549,7 +521,7 @@ static bool is_dirty(const struct wisp_private *private,
 /* Pages that were written once keep their place only while that goes on. */
 static bool too_cold(struct wisp_memory *memory, u32 hot)
 {
-	if (memory->nprivates < 64 || hot > memory->nprivates / 4)
+	if (memory->privates.count < 64 || hot > memory->privates.count / 4)
 		memory->cold_resets = 0;
 	else
 		memory->cold_resets++;
@@ -573,8 +545,8 @@ bool wisp_memory_reset(struct wisp_memory *memory,
 	guard(mutex)(&memory->lock);
 	if (memory->discarded)
 		return false;
-	for (i = 0; i < memory->nprivates; i++) {
-		private = &memory->privates[i];
+	for (i = 0; i < memory->privates.count; i++) {
+		private = &memory->privates.pages[i];
 		if (!is_dirty(private, format))
 			continue;
 		if (private->origin)
@@ -612,9 +584,11 @@ u64 wisp_memory_dirty(struct wisp_memory *memory,
 	u32 i;
 
 	guard(mutex)(&memory->lock);
-	for (i = 0; i < memory->nprivates; i++) {
-		private = &memory->privates[i];
+	for (i = 0; i < memory->privates.count; i++) {
+		private = &memory->privates.pages[i];
 		at = ((u64)private->index << PAGE_SHIFT) - offset;
+		if (!(i % 1024))
+			cond_resched();
 		if (at >= size || !is_dirty(private, format))
 			continue;
 		if (count < room)

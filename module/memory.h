@@ -14,6 +14,7 @@
 #include <linux/types.h>
 
 #include "pages.h"
+#include "privates.h"
 
 struct file;
 struct iov_iter;
@@ -39,16 +40,6 @@ struct wisp_memory_user {
 	void (*revoke)(struct wisp_memory_user *user, u64 offset, u64 size);
 };
 
-/* A page of a layered object that its base has not, or has as @origin. */
-struct wisp_private {
-	u64 index : 62;
-	u64 shown : 1;		/* somebody may write it unseen: always dirty */
-	u64 written : 1;	/* by the driver, since the last reset */
-	struct page *page;
-	struct page *origin;	/* NULL: the base has zeroes there */
-	u64 *leaf;		/* the one that leads to it, or NULL */
-};
-
 /* What wisp_memory_use() found: one page, of a 2 MiB stretch if @huge. */
 struct wisp_memory_page {
 	struct page *page;
@@ -61,6 +52,8 @@ struct wisp_memory *wisp_memory_create(u64 size, bool huge);
 struct wisp_memory *wisp_memory_create_over(u64 size, int fd, u64 offset);
 struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
 				     const void *owner);
+int wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork,
+		       const void *owner);
 struct wisp_memory *wisp_memory_get(struct wisp_memory *memory);
 void wisp_memory_put(struct wisp_memory *memory);
 

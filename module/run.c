@@ -375,7 +375,7 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 
 	if (vcpu->exit.reason == WISP_EXIT_PDPTES)
 		return read_pdptes(vcpu);
-	ret = wisp_vm_fault(vcpu->vm, &vcpu->exit);
+	ret = wisp_vm_fault(vcpu->vm, &vcpu->exit, &vcpu->ahead);
 
 	trace_wisp_fault(vcpu, ret);
 	if (!ret)

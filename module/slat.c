@@ -3,10 +3,11 @@
  * Second-level address translation: the one walker.
  *
  * Mapping goes on in several vCPUs at once: it only ever turns an empty entry
- * into a full one, by cmpxchg. Unmapping excludes mapping (the VM's slots_sem)
- * but not the hardware: entries are cleared first, then the VM's generation is
- * bumped and every running vCPU made to exit and flush, and only then is a
- * table's page given back.
+ * into a full one, by cmpxchg. Unmapping excludes mapping of the same pages (by the
+ * VM's slots_sem or their object's lock), other unmapping and all that moves tables
+ * (by the tree's lock), but not the hardware: entries are cleared first, then the
+ * VM's generation is bumped and every running vCPU made to exit and flush, and only
+ * then is a table's page given back.
  *
  * Tables are shared with snapshots and forks. A table is owned by the one whose
  * entry it was made for; others borrow it, by a copy of that entry without the
@@ -87,6 +88,12 @@ static bool is_table(const struct wisp_slat *slat, u64 entry, unsigned int level
 {
 	return level && entry & slat->format->present &&
 	       !(level == 1 && entry & slat->format->huge);
+}
+
+/* Above the last level: a page of 2 MiB. */
+static bool is_leaf(const struct wisp_slat *slat, u64 entry, unsigned int level)
+{
+	return entry & slat->format->present && !is_table(slat, entry, level);
 }
 
 static u64 *alloc_table(unsigned int level, gfp_t zero)
@@ -278,7 +285,7 @@ static u64 *own_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 {
 	u64 *table;
 
-	guard(mutex)(&slat->lock);
+	lockdep_assert_held(&slat->lock);
 	if (is_own(slat, *entry))
 		return table_of(*entry);
 	table = alloc_table(level - 1, 0);
@@ -315,7 +322,10 @@ static u64 *next_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 	}
 	if (!is_table(slat, old, level))
 		return NULL;
-	return is_own(slat, old) ? table_of(old) : own_table(slat, entry, level);
+	if (is_own(slat, old))
+		return table_of(old);
+	guard(mutex)(&slat->lock);
+	return own_table(slat, entry, level);
 }
 
 /**
@@ -336,16 +346,22 @@ void wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *forma
 
 /**
  * wisp_slat_share() - lead to the same pages as a frozen tree, read-only
- * @slat: gets what @frozen has, instead of what it had
- * @frozen: by wisp_slat_freeze()
+ * @slat: gets what @frozen has, instead of what it had; without a root yet, it does
+ *	when it gets one
+ * @frozen: by wisp_slat_freeze(); it stays as long as @slat is without a root
  *
  * No CPU uses @slat, and each flushes before it does: the caller bumps the
  * generation. May sleep.
  */
 void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen)
 {
-	struct page *page = virt_to_page(slat->root);
+	struct page *page;
 
+	guard(mutex)(&slat->lock);
+	slat->base = frozen;
+	if (!slat->root)
+		return;
+	page = virt_to_page(slat->root);
 	put_lower(slat, page);
 	put_table(slat, origin_of(page));
 	borrow(slat, slat->root, frozen->root);
@@ -354,47 +370,49 @@ void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen)
 
 /**
  * wisp_slat_freeze() - take over a tree
- * @frozen: without a root: gets the tables of @slat
+ * @frozen: with an empty root: gets the tables of @slat
  * @slat: borrows them from now on. As for wisp_slat_share()
  *
- * May sleep. Returns 0 or -ENOMEM.
+ * May sleep.
  */
-int wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat)
+void wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat)
 {
-	struct page *from = virt_to_page(slat->root), *to;
+	struct page *from = virt_to_page(slat->root);
+	struct page *to = virt_to_page(frozen->root);
 
-	frozen->root = alloc_table(slat->format->levels - 1, 0);
-	if (!frozen->root)
-		return -ENOMEM;
+	guard(mutex)(&slat->lock);
 	copy_page(frozen->root, slat->root);
-	to = virt_to_page(frozen->root);
 	set_page_private(to, page_private(from));
 	*owning_lines(to) = *owning_lines(from);
 	borrow(slat, slat->root, frozen->root);
 	wisp_ledger_narrow(slat);
+}
+
+static int populate(struct wisp_slat *slat)
+{
+	u64 *root;
+
+	if (slat->root)
+		return 0;
+	root = alloc_table(slat->format->levels - 1, slat->base ? 0 : __GFP_ZERO);
+	if (!root)
+		return -ENOMEM;
+	if (slat->base)
+		borrow(slat, root, slat->base->root);
+	slat->root = root;
 	return 0;
 }
 
 /**
  * wisp_slat_populate() - make the root, which is there from then on
  * @slat: the tree
- * @frozen: lead to what this one does; or NULL
  *
  * May sleep. Returns 0 or -ENOMEM.
  */
-int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *frozen)
+int wisp_slat_populate(struct wisp_slat *slat)
 {
-	gfp_t zero = frozen ? 0 : __GFP_ZERO;
-
 	guard(mutex)(&slat->lock);
-	if (slat->root)
-		return 0;
-	slat->root = alloc_table(slat->format->levels - 1, zero);
-	if (!slat->root)
-		return -ENOMEM;
-	if (frozen)
-		borrow(slat, slat->root, frozen->root);
-	return 0;
+	return populate(slat);
 }
 
 /**
@@ -426,7 +444,8 @@ int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 			break;
 		table = next_table(slat, entry, level);
 		if (!table)
-			return READ_ONCE(*entry) ? -EEXIST : -ENOMEM;
+			return is_leaf(slat, READ_ONCE(*entry), level) ? -EEXIST :
+									 -ENOMEM;
 	}
 	new = leaf_entry(slat->format, pfn, prot);
 	if (huge)
@@ -485,14 +504,20 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
  * @freed: gets the tables that are no longer needed; wisp_slat_free() takes
  *	them once every CPU that may walk them has flushed. NULL: they stay
  *
- * The caller keeps mapping in the range out and, with @freed, any unmapping. May
- * sleep. Returns whether a page was mapped.
+ * The caller keeps mapping in the range out. May sleep. Returns whether a page was
+ * mapped.
  */
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed)
 {
-	if (!slat->root)
+	guard(mutex)(&slat->lock);
+	if (!slat->root && !slat->base)
 		return false;
+	/* What a fork is still to borrow is to be without this range; or nothing is. */
+	if (populate(slat)) {
+		slat->base = NULL;
+		return false;
+	}
 	return unmap_level(slat, slat->root, slat->format->levels - 1, gpa,
 			   gpa + size - 1, freed);
 }

@@ -47,11 +47,14 @@ struct wisp_slat {
 	const struct wisp_slat_format *format;
 	void (*revoke)(struct wisp_slat *slat);
 
-	/* Tables stop being shared one at a time. */
+	/* One at a time: tables stop being shared, and entries are taken out. */
 	struct mutex lock;
 
 	/* Set once, under @lock. */
 	u64 *root;
+
+	/* Protected by @lock: what the root is to lead to when there is one. */
+	struct wisp_slat *base;
 
 	/*
 	 * Bumped by each revocation. Read at each entry, after the vCPU has
@@ -68,7 +71,7 @@ struct wisp_slat {
 
 void wisp_slat_init(struct wisp_slat *slat, const struct wisp_slat_format *format,
 		    void (*revoke)(struct wisp_slat *slat));
-int wisp_slat_populate(struct wisp_slat *slat, struct wisp_slat *frozen);
+int wisp_slat_populate(struct wisp_slat *slat);
 void wisp_slat_exit(struct wisp_slat *slat);
 int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 		  u64 **leaf);
@@ -77,7 +80,7 @@ bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct list_head *freed);
 void wisp_slat_free(struct wisp_slat *slat, struct list_head *freed);
 
-int wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat);
+void wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat);
 void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen);
 
 /* Was the page behind @leaf written, as far as is known? */

@@ -128,18 +128,7 @@ static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)
 
 /* ---- slots and protections ----------------------------------------------- */
 
-static int copy_protections(struct maple_tree **to, struct maple_tree *from)
-{
-	MA_STATE(mas, from, 0, 0);
-	void *entry;
-	int ret = 0;
-
-	while (!ret && (entry = wisp_protections_next(&mas)))
-		ret = wisp_protections_store(to, mas.index, mas.last,
-					     xa_to_value(entry));
-	return ret;
-}
-
+/* Of those that were forked from the same, a VM has one: wisp_vm_set_slot(). */
 static struct wisp_memory *find_memory(struct wisp_slot **slots, u32 nslots, u64 id)
 {
 	u32 i;
@@ -197,7 +186,7 @@ static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
 	slots = kcalloc(room, sizeof(*slots), WISP_GFP);
 	if (!slots)
 		return -ENOMEM;
-	ret = copy_protections(&protections, from->protections);
+	ret = wisp_protections_copy(&protections, from->protections);
 	for (n = 0; n < from->nslots && !ret; n++) {
 		slots[n] = copy_slot(to, slots, n, from->slots[n]);
 		ret = PTR_ERR_OR_ZERO(slots[n]);
@@ -212,7 +201,10 @@ static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
 	}
 	/* What is not @to's: the old ones, or those that came too early. */
 	for (i = 0; i < n; i++)
-		wisp_slot_detach(slots[i]);
+		if (ret)
+			wisp_slot_drop(slots[i]);
+		else
+			wisp_slot_detach(slots[i]);
 	wisp_protections_free(protections);
 	kfree(slots);
 	return ret;
@@ -235,6 +227,7 @@ static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen,
 {
 	struct wisp_vm *vm;
 	int ret;
+	u32 i;
 
 	vm = wisp_vm_create(from->flags, window, first);
 	if (IS_ERR(vm))
@@ -246,14 +239,23 @@ static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen,
 	vm->cpuid = wisp_policy_get(from->cpuid);
 	vm->msrs = wisp_policy_get(from->msrs);
 	ret = copy_vcpus(vm, from);
+	if (!ret && frozen)
+		ret = wisp_slat_populate(&vm->slat);
 	if (!ret)
 		ret = copy_layout(vm, from);
-	if (!ret && frozen)
-		ret = wisp_slat_freeze(&vm->slat, &from->slat);
-	if (!ret)
-		return vm;
-	wisp_vm_put(vm);
-	return ERR_PTR(ret);
+	/* All that can be had is there: now @from changes, if it is not frozen. */
+	for (i = 0; i < from->nslots && !ret; i++)
+		ret = wisp_memory_freeze(from->slots[i]->memory,
+					 vm->slots[i]->memory, from);
+	if (ret) {
+		wisp_vm_put(vm);
+		return ERR_PTR(ret);
+	}
+	if (frozen)
+		wisp_slat_freeze(&vm->slat, &from->slat);
+	else
+		wisp_slat_share(&vm->slat, &from->slat);
+	return vm;
 }
 
 /**
@@ -309,6 +311,16 @@ struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen,
 
 /* ---- reset --------------------------------------------------------------- */
 
+/* Whether a slot before the @i-th has the same object. */
+static bool shown_before(const struct wisp_vm *vm, u32 i)
+{
+	u32 j;
+
+	for (j = 0; j < i && vm->slots[j]->memory != vm->slots[i]->memory; j++)
+		;
+	return j < i;
+}
+
 /* The usual case: what was written since is copied back, where it stands. */
 static bool reset_pages(struct wisp_vm *vm)
 {
@@ -317,28 +329,39 @@ static bool reset_pages(struct wisp_vm *vm)
 	if (reset_without & WITHOUT_MEMORY)
 		return true;
 	for (i = 0; i < vm->nslots; i++)
-		if (!wisp_memory_reset(vm->slots[i]->memory,
+		if (!shown_before(vm, i) &&
+		    !wisp_memory_reset(vm->slots[i]->memory,
 				       &wisp_backend->format))
 			return false;
 	wisp_ledger_narrow(&vm->slat);
 	return true;
 }
 
+static void rebase_slots(struct wisp_vm *vm, struct wisp_vm *frozen)
+{
+	u32 i;
+
+	for (i = 0; i < vm->nslots; i++)
+		wisp_memory_rebase(vm->slots[i]->memory, frozen->slots[i]->memory,
+				   vm);
+}
+
 /* The other: all that the VM has is dropped for what the snapshot has. */
 static int rebuild(struct wisp_vm *vm, struct wisp_vm *frozen)
 {
 	int ret = 0;
-	u32 i;
 
 	if (frozen != vm->base || vm->changed)
 		ret = copy_layout(vm, frozen);
 	if (ret)
 		return ret;
-	for (i = 0; i < vm->nslots; i++)
-		wisp_memory_rebase(vm->slots[i]->memory, frozen->slots[i]->memory,
-				   vm);
-	if (vm->slat.root)
-		wisp_slat_share(&vm->slat, &frozen->slat);
+	/*
+	 * Twice: after the first nothing of the objects leads into the tables that
+	 * go; the second takes back what others wrote before the new ones were there.
+	 */
+	rebase_slots(vm, frozen);
+	wisp_slat_share(&vm->slat, &frozen->slat);
+	rebase_slots(vm, frozen);
 	change_base(vm, frozen);
 	return 0;
 }
@@ -409,7 +432,8 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
  * @gpas: gets the addresses
  * @room: in @gpas
  *
- * May sleep. Returns how many there are, or -EINVAL where there is no snapshot.
+ * May sleep. Returns how many there are, -EINTR (a signal that kills) or -EINVAL
+ * where there is no snapshot.
  */
 s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room)
 {
@@ -422,6 +446,8 @@ s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room)
 		return -EINVAL;
 	guard(rwsem_read)(&vm->slots_sem);
 	for (i = 0; i < vm->nslots; i++) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		slot = vm->slots[i];
 		used = min(count, room);
 		count += wisp_memory_dirty(slot->memory, &wisp_backend->format,

@@ -204,8 +204,13 @@ void wisp_vcpu_load_state(struct wisp_vcpu *vcpu, u32 groups,
 int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			struct wisp_state *state)
 {
-	int ret = wisp_vcpu_lock(vcpu);
+	int ret = 0;
 
+	/* Others look at a snapshot's, too, and nobody runs it. */
+	if (vcpu->vm->frozen)
+		mutex_lock(&vcpu->lock);
+	else
+		ret = wisp_vcpu_lock(vcpu);
 	if (ret)
 		return ret;
 	ret = wisp_vcpu_populate(vcpu);
@@ -322,7 +327,7 @@ int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
 
 	if (likely(vcpu->populated || vcpu->vm->frozen))
 		return 0;
-	if (wisp_slat_populate(&vcpu->vm->slat, base ? &base->slat : NULL) ||
+	if (wisp_slat_populate(&vcpu->vm->slat) ||
 	    wisp_fpu_alloc(&vcpu->fpu) || wisp_backend->vcpu_init(vcpu))
 		return -ENOMEM;
 	from = base ? wisp_vm_find_vcpu(base, vcpu->index) : NULL;

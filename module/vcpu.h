@@ -36,6 +36,15 @@ enum wisp_completion {
 	WISP_COMPLETE_RDMSR,	/* EDX:EAX */
 };
 
+/* Pages that a fault maps beyond its own, at most. */
+#define WISP_AHEAD_MAX	15U
+
+/* Where the next fault is, if the guest goes on; what the last one mapped ahead. */
+struct wisp_ahead {
+	u64 gpa;
+	unsigned int pages;
+};
+
 /* Counted by the runner, read by anybody. */
 struct wisp_vcpu_stats {
 	u64 entries;
@@ -70,6 +79,7 @@ struct wisp_vcpu {
 	bool guest_has_dr;		/* DR0-3 are the guest's in this window */
 	bool vmm_has_dr;		/* or the VMM's breakpoints */
 	struct wisp_exit exit;
+	struct wisp_ahead ahead;
 	struct wisp_registers scratch;	/* of the groups being checked */
 	struct wisp_xsave_head xsave_head;	/* of an image being checked */
 

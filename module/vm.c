@@ -24,8 +24,6 @@
 #include "policy.h"
 #include "window.h"
 
-#define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
-
 static void ack(void *unused)
 {
 }
@@ -140,8 +138,10 @@ static void destroy(struct wisp_vm *vm)
 	u32 index;
 	unsigned int i;
 
-	for (i = 0; i < vm->nslots; i++)
+	for (i = 0; i < vm->nslots; i++) {
 		wisp_memory_detach(vm->slots[i]->memory, &vm->slots[i]->user);
+		cond_resched();
+	}
 	wisp_vm_for_each_vcpu(vm, index, vcpu)
 		wisp_vcpu_destroy(vcpu);
 	wisp_slat_exit(&vm->slat);
@@ -237,6 +237,13 @@ int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot)
 	return wisp_memory_attach(slot->memory, &slot->user);
 }
 
+/* Of one that was never in a list of slots, so that nothing of it is mapped. */
+void wisp_slot_drop(struct wisp_slot *slot)
+{
+	wisp_memory_detach(slot->memory, &slot->user);
+	wisp_slot_free(slot);
+}
+
 /* Takes @slot out of the tables and frees it; it is in no list of slots. */
 void wisp_slot_detach(struct wisp_slot *slot)
 {
@@ -280,43 +287,22 @@ static bool overlaps(const struct wisp_vm *vm, const struct wisp_slot *slot)
 	return false;
 }
 
-/* PROT_ALL takes the protection away. Returns 0 or -ENOMEM. */
-int wisp_protections_store(struct maple_tree **protections, unsigned long first,
-			   unsigned long last, u32 prot)
+/*
+ * Whether a slot that stays shows another object that was forked from the same one
+ * as @slot's: a snapshot would take the one for the other.
+ */
+static bool has_sibling(const struct wisp_vm *vm, const struct wisp_slot *slot)
 {
-	void *entry = prot == PROT_ALL ? NULL : xa_mk_value(prot);
+	const struct wisp_slot *other;
+	unsigned int i;
 
-	if (!*protections) {
-		if (!entry)
-			return 0;
-		*protections = kmalloc(sizeof(**protections), WISP_GFP);
-		if (!*protections)
-			return -ENOMEM;
-		mt_init(*protections);
+	for (i = 0; i < vm->nslots; i++) {
+		other = vm->slots[i];
+		if (other->number != slot->number && other->memory != slot->memory &&
+		    wisp_memory_id(other->memory) == wisp_memory_id(slot->memory))
+			return true;
 	}
-	return mtree_store_range(*protections, first, last, entry,
-				 WISP_GFP);
-}
-
-/* The next one, with its range in @mas, of a tree that may be NULL; or NULL. */
-void *wisp_protections_next(struct ma_state *mas)
-{
-	void *entry;
-
-	if (!mas->tree)
-		return NULL;
-	rcu_read_lock();
-	entry = mas_find(mas, ULONG_MAX);
-	mas_pause(mas);
-	rcu_read_unlock();
-	return entry;
-}
-
-void wisp_protections_free(struct maple_tree *protections)
-{
-	if (protections)
-		mtree_destroy(protections);
-	kfree(protections);
+	return false;
 }
 
 static int check_range(const struct wisp_protect_range *range)
@@ -338,8 +324,8 @@ static int check_range(const struct wisp_protect_range *range)
  * @ranges: in kernel memory
  * @count: of them
  *
- * May sleep. Returns 0, -EINTR (by a signal that kills), -EINVAL, -ENOMEM or
- * -EOPNOTSUPP.
+ * May sleep. Returns 0, -EINTR (by a signal that kills), -EINVAL, -ENOMEM, -ENOSPC
+ * (too many) or -EOPNOTSUPP.
  */
 int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 		    u32 count)
@@ -352,9 +338,12 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	if (ret)
 		return ret;
 	guard(rwsem_write)(&vm->slots_sem);
+	ret = wisp_protections_reserve(&vm->protections, count);
+	if (ret)
+		return ret;
 	vm->changed = true;
 	for (i = 0; i < count && !ret; i++) {
-		ret = wisp_protections_store(&vm->protections,
+		ret = wisp_protections_store(vm->protections,
 					     ranges[i].gpa >> PAGE_SHIFT,
 					     (ranges[i].gpa + ranges[i].range_size - 1) >>
 						     PAGE_SHIFT,
@@ -393,8 +382,8 @@ static int make_room(struct wisp_vm *vm)
  * @slot: checked against its memory object and gpa_bits; the VM's from now on,
  *	freed on failure
  *
- * May sleep. Returns 0, -EBUSY (another VM writes the layered object), -EEXIST
- * (overlaps another) or -ENOMEM.
+ * May sleep. Returns 0, -EBUSY (another VM writes the layered object, or another
+ * slot has a fork of it), -EEXIST (overlaps another) or -ENOMEM.
  */
 int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 {
@@ -402,7 +391,8 @@ int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 	int old, ret;
 
 	guard(rwsem_write)(&vm->slots_sem);
-	ret = overlaps(vm, slot) ? -EEXIST : make_room(vm);
+	ret = overlaps(vm, slot) ? -EEXIST : has_sibling(vm, slot) ? -EBUSY :
+	      make_room(vm);
 	if (!ret)
 		ret = wisp_slot_attach(vm, slot);
 	if (ret) {
@@ -466,6 +456,7 @@ struct map {
 	u64 gpa;
 	u32 prot;
 	bool huge;
+	bool ahead;		/* only what may be written at once */
 };
 
 /* Whether the 2 MiB round @gpa are in the slot, and in step with its object. */
@@ -487,6 +478,8 @@ static int map_page(void *arg, const struct wisp_memory_page *page)
 	int ret = -EEXIST;
 	u64 *leaf;
 
+	if (map->ahead && !page->writable)
+		return -ENOENT;
 	if (page->huge && map->huge)
 		ret = wisp_slat_map(&map->vm->slat, map->gpa & PMD_MASK,
 				    pfn & ~mask, prot, true, &leaf);
@@ -520,10 +513,12 @@ static void apply_protection(struct wisp_vm *vm, struct map *map)
 }
 
 /* -EAGAIN: @memory, with a reference, is to be asked for the page at @index. */
-static int map_fault(struct wisp_vm *vm, struct wisp_exit *exit,
+static int map_fault(struct wisp_vm *vm, struct wisp_exit *exit, bool ahead,
 		     struct wisp_memory **memory, pgoff_t *index)
 {
-	struct map map = { .vm = vm, .gpa = exit->memory.gpa & PAGE_MASK };
+	struct map map = {
+		.vm = vm, .gpa = exit->memory.gpa & PAGE_MASK, .ahead = ahead,
+	};
 	const struct wisp_slot *slot;
 	int ret;
 
@@ -552,28 +547,60 @@ static int map_fault(struct wisp_vm *vm, struct wisp_exit *exit,
 	return ret;
 }
 
+/*
+ * Who goes through memory page by page, as a guest that boots, gets the pages ahead
+ * at the same exit: twice as many each time, so that no more are in vain than were
+ * touched. None that is yet to become a VM's own in a layered object.
+ */
+static void map_ahead(struct wisp_vm *vm, u64 gpa, struct wisp_ahead *ahead)
+{
+	bool goes_on = gpa == ahead->gpa && !vm->max_pages;
+	unsigned int i;
+
+	ahead->pages = goes_on ? min(2 * ahead->pages + 1, WISP_AHEAD_MAX) : 0;
+	ahead->gpa = gpa + (ahead->pages + 1) * PAGE_SIZE;
+	for (i = 1; i <= ahead->pages; i++) {
+		struct wisp_exit exit = {
+			.memory.gpa = gpa + i * PAGE_SIZE,
+			.memory.access = WISP_PROT_READ,
+		};
+		struct wisp_memory *memory;
+		pgoff_t index;
+		int ret = map_fault(vm, &exit, true, &memory, &index);
+
+		if (ret == -EAGAIN)
+			wisp_memory_put(memory);
+		if (ret)
+			break;
+	}
+}
+
 /**
  * wisp_vm_fault() - a vCPU touched guest-physical memory that is not mapped
  * @vm: the VM
  * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT,
  *	PROTECTED or IO is added where it applies
+ * @ahead: the vCPU's
  *
  * May sleep. Returns 0 (go on), -EDQUOT (the VM's limit), -EFAULT (outside the
  * slots or against their protection), -EINTR (by a signal that kills), -EIO or
  * -ENOMEM.
  */
-int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit)
+int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit,
+		  struct wisp_ahead *ahead)
 {
 	struct wisp_memory *memory;
 	pgoff_t index;
 	int ret;
 
-	while ((ret = map_fault(vm, exit, &memory, &index)) == -EAGAIN) {
+	while ((ret = map_fault(vm, exit, false, &memory, &index)) == -EAGAIN) {
 		ret = wisp_memory_fetch(memory, index);
 		wisp_memory_put(memory);
 		if (ret)
 			break;
 	}
+	if (!ret)
+		map_ahead(vm, exit->memory.gpa & PAGE_MASK, ahead);
 	if (ret == -EIO)
 		exit->memory.flags |= WISP_MEMORY_IO;
 	return ret;

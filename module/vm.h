@@ -5,7 +5,6 @@
 #ifndef WISP_VM_H
 #define WISP_VM_H
 
-#include <linux/maple_tree.h>
 #include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/refcount.h>
@@ -13,6 +12,7 @@
 #include <linux/types.h>
 
 #include "memory.h"
+#include "protections.h"
 #include "slat.h"
 #include "vcpu.h"
 
@@ -93,7 +93,7 @@ struct wisp_vm {
 	unsigned int room;
 	bool changed;			/* they, or @protections, since @base */
 
-	/* By gfn: the WISP_PROT_* of wisp_vm_protect(), as value entries; or NULL. */
+	/* See protections.h. */
 	struct maple_tree *protections;
 
 	/* Entries are added with @slots_sem shared, removed with it exclusive. */
@@ -112,19 +112,17 @@ void wisp_vm_put(struct wisp_vm *vm);
 int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot);
 int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number);
 struct wisp_memory *wisp_vm_slot_memory(struct wisp_vm *vm, u64 number);
-int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit);
+int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit,
+		  struct wisp_ahead *ahead);
 ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to);
 ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from);
 int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma);
 
 void wisp_slot_free(struct wisp_slot *slot);
 int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot);
+void wisp_slot_drop(struct wisp_slot *slot);
 void wisp_slot_detach(struct wisp_slot *slot);
 
-int wisp_protections_store(struct maple_tree **protections, unsigned long first,
-			   unsigned long last, u32 prot);
-void *wisp_protections_next(struct ma_state *mas);
-void wisp_protections_free(struct maple_tree *protections);
 
 /* The first vCPU whose index is at least *@index, which becomes its; or NULL. */
 static inline struct wisp_vcpu *wisp_vm_next_vcpu(struct wisp_vm *vm, u32 *index)

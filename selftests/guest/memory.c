@@ -3,6 +3,8 @@
  * Memory under a guest: pages that are discarded, ranges that are protected, in
  * 4 KiB and in 2 MiB pages, and what is counted of it.
  */
+#include <stdlib.h>
+
 #include "kselftest_harness.h"
 #include "guest.h"
 
@@ -139,11 +141,13 @@ static struct wisp_stats stats_of(int vm)
 	return stats;
 }
 
-SNIPPET(touch_all, 64,
-	"1: mov (%rdi), %al; add $0x1000, %rdi; dec %ecx; jnz 1b; hlt");
+SNIPPET(touch, 64, "1: mov (%rdi), %al; add %rsi, %rdi; dec %ecx; jnz 1b; hlt");
 
-/* Second-level faults until all of 2 MiB has been read; -1: it cannot be. */
-static __u64 faults_to_touch(struct guest *g, __u64 gpa)
+/*
+ * Second-level faults until @npages have been read, of which the first is at @gpa and
+ * each @step bytes behind the last; -1: they cannot be.
+ */
+static __u64 faults_on_the_way(struct guest *g, __u64 gpa, __u64 npages, __s64 step)
 {
 	__u64 before;
 
@@ -151,12 +155,19 @@ static __u64 faults_to_touch(struct guest *g, __u64 gpa)
 	if (!goes_through(g, GUEST_DATA, WISP_PROT_READ))
 		return -1;
 	before = stats_of(g->vm).faults;
-	GUEST_LOAD(g, LONG64, touch_all);
+	GUEST_LOAD(g, LONG64, touch);
 	g->page->state.general.rdi = gpa;
-	g->page->state.general.rcx = NPAGES;
+	g->page->state.general.rsi = step;
+	g->page->state.general.rcx = npages;
 	if (guest_run(g) != WISP_EXIT_HLT)
 		return -1;
 	return stats_of(g->vm).faults - before;
+}
+
+/* For all of 2 MiB, from above, so that there is one for each entry. */
+static __u64 faults_to_touch(struct guest *g, __u64 gpa)
+{
+	return faults_on_the_way(g, gpa + HUGE - PAGE, NPAGES, -PAGE);
 }
 
 FIXTURE_SETUP(memory)
@@ -258,6 +269,46 @@ TEST_F(memory, split_by_discard)
 	EXPECT_EQ(0x33, read_by_guest(g, BASE + 6 * PAGE));
 	EXPECT_EQ(0, self->mapped[5 * PAGE]);
 	EXPECT_EQ(0x33, self->mapped[6 * PAGE]);
+}
+
+/* ---- pages ahead --------------------------------------------------------------- */
+
+TEST_F(memory, ahead_of_who_goes_on)
+{
+	struct guest *g = &self->g;
+
+	/* With the first 1 page, then 2, 4, 8, and 16 each. */
+	EXPECT_EQ(self->huge ? 1 : 4 + 4, faults_on_the_way(g, BASE, 15 + 4 * 16, PAGE));
+	EXPECT_EQ(0UL, faults_on_the_way(g, BASE, 15 + 4 * 16, PAGE));
+	/* Never more than there were. */
+	EXPECT_EQ(self->huge ? 1 : 2, faults_on_the_way(g, BASE + HUGE, 2, PAGE));
+	EXPECT_EQ(0UL, faults_on_the_way(g, BASE + HUGE, 3, PAGE));
+	EXPECT_EQ(self->huge ? 0 : 1,
+		  faults_on_the_way(g, BASE + HUGE + 4 * PAGE, 1, PAGE));
+	/* All are zeroes, and may be written. */
+	EXPECT_EQ(0, read_by_guest(g, BASE + 78 * PAGE));
+	EXPECT_TRUE(writes(g, BASE + 78 * PAGE));
+	EXPECT_EQ(RET, self->mapped[78 * PAGE]);
+}
+
+TEST_F(memory, not_ahead_of_others)
+{
+	EXPECT_EQ(self->huge ? 1 : 100,
+		  faults_on_the_way(&self->g, BASE, 100, 2 * PAGE));
+}
+
+/* What is protected, or in no slot, is not ahead of anybody. */
+TEST_F(memory, ahead_to_a_border)
+{
+	struct guest *g = &self->g;
+
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, BASE, 8 * PAGE, self->fd, 0, PROT_RWX));
+	ASSERT_EQ(0, protect(g, 5, 1, 0));
+	EXPECT_EQ(3UL, faults_on_the_way(g, BASE, 5, PAGE));
+	EXPECT_TRUE(refused(g, BASE + 5 * PAGE, WISP_PROT_READ, WISP_MEMORY_PROTECTED));
+	EXPECT_EQ(1UL, faults_on_the_way(g, BASE + 6 * PAGE, 1, PAGE));
+	EXPECT_EQ(1UL, faults_on_the_way(g, BASE + 7 * PAGE, 1, PAGE));
+	EXPECT_TRUE(refused(g, BASE + 8 * PAGE, WISP_PROT_READ, 0));
 }
 
 /* ---- DISCARD ----------------------------------------------------------------------- */
@@ -379,6 +430,30 @@ static void expect_rights(struct __test_metadata *_metadata, struct guest *g,
 	}
 }
 
+/* There is a bound, and what is taken away gives room again. */
+TEST_F(memory, protect_too_many_ranges)
+{
+	const __u32 most = WISP_MAX_PROTECT_RANGES;
+	struct wisp_protect_range *ranges = calloc(most, sizeof(*ranges));
+	struct wisp_protect_range all = range_of(0, 16 * most, PROT_RWX);
+	int ret = 0;
+	__u32 n;
+
+	ASSERT_NE(NULL, ranges);
+	for (n = 0; n < 8 && !ret; n++) {
+		for (__u32 i = 0; i < most; i++)
+			ranges[i] = range_of(2 * (n * most + i), 1, PROT_R);
+		ret = protect_many(self->g.vm, ranges, most);
+	}
+	EXPECT_EQ(-ENOSPC, ret);
+	EXPECT_LT(2U, n);
+	EXPECT_TRUE(refused(&self->g, BASE, WISP_PROT_WRITE, WISP_MEMORY_PROTECTED));
+	ASSERT_EQ(0, protect_many(self->g.vm, &all, 1));
+	EXPECT_TRUE(writes(&self->g, BASE));
+	EXPECT_EQ(0, protect_many(self->g.vm, ranges, most));
+	free(ranges);
+}
+
 TEST_F(memory, protect_splits_and_merges)
 {
 	struct guest *g = &self->g;
@@ -494,10 +569,10 @@ TEST_F(memory, stats)
 	struct wisp_stats s;
 	__u64 exits = 0;
 
-	/* The four tables, the code, and two pages of data. */
-	const __u64 first_faults = 4 + 1 + 2;
-	/* IDT, GDT, stack, stubs twice, their record. */
-	const __u64 interrupt_faults = 6;
+	/* The tables, of which one brings the next; the code, and two pages of data. */
+	const __u64 first_faults = 3 + 1 + 2;
+	/* IDT, GDT, stack, stubs. Of these one page, and their record, came before. */
+	const __u64 interrupt_faults = 4;
 
 	if (g->query.backend == WISP_BACKEND_SVM)
 		GUEST_LOAD(g, LONG64, counted_svm);

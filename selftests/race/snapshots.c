@@ -37,6 +37,16 @@ SNIPPET(fill, 64,
 	"	hlt\n"
 	"4:	out %al, $0x10");
 
+/* Sums the first words of the pages up in RAX. */
+SNIPPET(sum, 64,
+	"	xor %eax, %eax\n"
+	"	mov $" STR(NPAGES) ", %ecx\n"
+	"	mov $" STR(BASE) ", %esi\n"
+	"1:	add (%rsi), %rax\n"
+	"	add $0x1000, %rsi\n"
+	"	loop 1b\n"
+	"	hlt");
+
 FIXTURE(snapshots) {
 	struct guest g;
 	int snapshot;
@@ -81,9 +91,32 @@ static void expect_base(struct __test_metadata *_metadata, int fd)
 	}
 }
 
+/* The guest's tables lead to them, too. */
+static void expect_base_in_guest(struct __test_metadata *_metadata, struct guest *g)
+{
+	__u64 want = 0;
+
+	for (__u64 i = 0; i < NPAGES; i++)
+		want += MAGIC | i;
+	GUEST_LOAD(g, LONG64, sum);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(g));
+	EXPECT_EQ(want, g->page->state.general.rax);
+}
+
+/* The guest has the pages in its tables, if nobody takes them out or protects them. */
+static void fill_by_guest(struct __test_metadata *_metadata, struct guest *g)
+{
+	GUEST_LOAD(g, LONG64, fill);
+	g->page->state.general.rbx = 3;
+	g->page->state.general.r8 = 1;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(g));
+	ASSERT_LT(0, guest_complete(g, 0));
+}
+
 /* By all ways that a VMM has. */
 static void *write_all(void *data)
 {
+	struct wisp_discard discard = { .size = sizeof(discard), .discard_size = PAGE };
 	struct _test_data_snapshots *self = data;
 	__u64 seed = 1;
 
@@ -91,7 +124,7 @@ static void *write_all(void *data)
 		__u64 at = BASE + random_below(&seed, NPAGES) * PAGE, word = 7;
 		char *p;
 
-		switch (random_below(&seed, 4)) {
+		switch (random_below(&seed, 5)) {
 		case 0:
 			*(volatile __u64 *)guest_at(&self->g, at) = 5;
 			break;
@@ -103,6 +136,11 @@ static void *write_all(void *data)
 			/* EFAULT where the slot is gone. */
 			if (pwrite(self->g.vm, &word, 8, at) != 8 &&
 			    errno != EFAULT)
+				wrong(self);
+			break;
+		case 3:
+			discard.offset = at;
+			if (raw(self->g.fd, WISP_DISCARD, &discard))
 				wrong(self);
 			break;
 		default:
@@ -175,11 +213,15 @@ TEST_F_TIMEOUT(snapshots, reset_while_written, 120)
 
 	beside(_metadata, self, write_all, &threads[0]);
 	beside(_metadata, self, change_layout, &threads[1]);
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < ROUNDS; i++) {
+		if (i % 4)
+			fill_by_guest(_metadata, &self->g);
 		ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	}
 	end(self, threads, 2);
 	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
 	expect_base(_metadata, self->g.vm);
+	expect_base_in_guest(_metadata, &self->g);
 	expect_base(_metadata, self->snapshot);
 }
 
@@ -194,6 +236,8 @@ TEST_F_TIMEOUT(snapshots, taken_while_written, 120)
 	for (int i = 0; i < ROUNDS; i++) {
 		__u64 at = BASE + i % NPAGES * PAGE;
 
+		if (i % 4)
+			fill_by_guest(_metadata, &self->g);
 		s = raw_snapshot(self->g.vm);
 		ASSERT_LE(0, s);
 		/* Whatever it is, it stays. */
@@ -206,6 +250,7 @@ TEST_F_TIMEOUT(snapshots, taken_while_written, 120)
 	end(self, threads, 2);
 	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
 	expect_base(_metadata, self->g.vm);
+	expect_base_in_guest(_metadata, &self->g);
 	expect_base(_metadata, self->snapshot);
 }
 

@@ -164,8 +164,10 @@ struct wisp_query {
  *	WISP_MEMORY_OF_SLOT: the slot's number; else zero
  *
  * Reads as zero. A page is allocated when the guest, the mapping or write()
- * first touches it, and charged to the memory cgroup of the caller of this. The
- * mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT into it is EFAULT.
+ * first touches it, and charged to the memory cgroup of the caller of this. A guest
+ * that touches one page after the other is given up to 15 ahead, never more than it
+ * touched in a row. The mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT
+ * into it is EFAULT.
  *
  * With WISP_MEMORY_FILE it reads as the file's memory_size bytes from file_offset
  * on. A page is read from the file when it is first touched, and copied when it
@@ -307,7 +309,9 @@ struct wisp_discard {
  * @prot: WISP_PROT_READ, with or without WRITE and EXEC
  * @reserved: zero
  *
- * EEXIST: overlaps another slot. ENOENT: removes a slot that is not there.
+ * EBUSY: the object is in a snapshot, and another VM has it, too, where either may
+ * write; or another slot has what a fork made of it. EEXIST: overlaps another slot.
+ * ENOENT: removes a slot that is not there.
  */
 struct wisp_set_slot {
 	__u32 size;
@@ -347,7 +351,8 @@ struct wisp_protect_range {
  * against the latter exits with WISP_MEMORY_PROTECTED. A protection belongs to
  * the addresses: it stays when a slot comes or goes, until all of READ, WRITE
  * and EXEC takes it away. EINTR (a signal that kills), ENOMEM: ranges may have
- * been protected already.
+ * been protected already. ENOSPC: a VM would keep more than
+ * 4 * WISP_MAX_PROTECT_RANGES, were each new one to part another in two.
  */
 struct wisp_protect {
 	__u32 size;
@@ -900,7 +905,8 @@ struct wisp_reset {
  * Since the snapshot that the VM was last reset to, forked from or that was last
  * taken. Every page written is listed, those that the VMM holds mapped writable
  * always, and those that hold the guest's page tables when the CPU has set bits
- * in them. A page that was discarded is not. EINVAL: there is no snapshot yet.
+ * in them. A page that was discarded is not. EINTR: a signal that kills. EINVAL:
+ * there is no snapshot yet.
  */
 struct wisp_dirty {
 	__u32 size;

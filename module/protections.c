@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Protections: see protections.h. The kernel allocates the nodes of its trees without
+ * charging them to a cgroup, so they count as pages of the user's, and are bounded.
+ */
+#include "protections.h"
+
+#include <linux/capability.h>
+#include <linux/slab.h>
+
+#include <uapi/linux/wisp.h>
+
+#include "pages.h"
+
+#define MAX_ENTRIES	(4 * WISP_MAX_PROTECT_RANGES)
+
+/* An entry and the gap behind it, in nodes that are a third full. */
+#define ENTRIES_PER_PAGE	32
+
+struct protections {
+	struct maple_tree tree;
+	u32 count;		/* there are not more entries */
+	bool limited;
+};
+
+static struct protections *of(struct maple_tree *tree)
+{
+	return container_of(tree, struct protections, tree);
+}
+
+static u32 pages_for(u32 count)
+{
+	return DIV_ROUND_UP(count, ENTRIES_PER_PAGE);
+}
+
+/* False: so many would be too much. Fewer never are. */
+static bool set_count(struct protections *p, u32 count)
+{
+	s64 more = (s64)pages_for(count) - pages_for(p->count);
+
+	if (more > 0 && !wisp_page_charge(more, p->limited))
+		return false;
+	if (more < 0)
+		wisp_page_uncharge(-more, p->limited);
+	p->count = count;
+	return true;
+}
+
+static int create(struct maple_tree **protections)
+{
+	struct protections *p = kzalloc(sizeof(*p), WISP_GFP);
+
+	if (!p)
+		return -ENOMEM;
+	mt_init(&p->tree);
+	p->limited = !capable(CAP_SYS_RESOURCE);
+	*protections = &p->tree;
+	return 0;
+}
+
+/**
+ * wisp_protections_reserve() - be ready for more ranges
+ * @protections: made, if there is none
+ * @count: of ranges. Each makes two entries more at most: it, and the end of one that
+ *	it parts
+ *
+ * May sleep. Returns 0, -ENOMEM or -ENOSPC.
+ */
+int wisp_protections_reserve(struct maple_tree **protections, u32 count)
+{
+	struct protections *p;
+	u32 found = 0;
+
+	if (!*protections && create(protections))
+		return -ENOMEM;
+	p = of(*protections);
+	if (p->count + 2 * count > MAX_ENTRIES) {
+		MA_STATE(mas, &p->tree, 0, 0);
+
+		while (wisp_protections_next(&mas))
+			found++;
+		set_count(p, found);
+	}
+	if (p->count + 2 * count > MAX_ENTRIES)
+		return -ENOSPC;
+	return set_count(p, p->count + 2 * count) ? 0 : -ENOMEM;
+}
+
+/* PROT_ALL takes the protection away. Returns 0 or -ENOMEM. */
+int wisp_protections_store(struct maple_tree *protections, unsigned long first,
+			   unsigned long last, u32 prot)
+{
+	void *entry = prot == PROT_ALL ? NULL : xa_mk_value(prot);
+
+	return mtree_store_range(protections, first, last, entry, WISP_GFP);
+}
+
+/* The next one, with its range in @mas, of a tree that may be NULL; or NULL. */
+void *wisp_protections_next(struct ma_state *mas)
+{
+	void *entry;
+
+	if (!mas->tree)
+		return NULL;
+	rcu_read_lock();
+	entry = mas_find(mas, ULONG_MAX);
+	mas_pause(mas);
+	rcu_read_unlock();
+	return entry;
+}
+
+/* @to is NULL, and to be freed even on failure. Returns 0 or -ENOMEM. */
+int wisp_protections_copy(struct maple_tree **to, struct maple_tree *from)
+{
+	MA_STATE(mas, from, 0, 0);
+	void *entry;
+	int ret = 0;
+
+	if (!from)
+		return 0;
+	if (create(to) || !set_count(of(*to), of(from)->count))
+		return -ENOMEM;
+	while (!ret && (entry = wisp_protections_next(&mas)))
+		ret = wisp_protections_store(*to, mas.index, mas.last,
+					     xa_to_value(entry));
+	return ret;
+}
+
+void wisp_protections_free(struct maple_tree *protections)
+{
+	if (!protections)
+		return;
+	set_count(of(protections), 0);
+	mtree_destroy(protections);
+	kfree(of(protections));
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Forks that are changed before they are used, objects of one origin, and calls that
+ * fail half-way: what the guest sees is what the VM has.
+ */
+#include "kselftest_harness.h"
+#include "guest.h"
+
+/* Reads, then writes, a page whose address is in RDI; HLT before, between, behind. */
+SNIPPET(read_write, 64,
+	"1: hlt; mov (%rdi), %rax; hlt; incq (%rdi); jmp 1b");
+
+#define OTHER	0x400000ULL	/* where slot 1 is */
+
+FIXTURE(forks) {
+	struct guest g;
+	struct wisp_vcpu_page *page;	/* of @vm */
+	int snapshot;
+	int vm;				/* a fork of it */
+};
+
+static int read_by_guest(int vm, struct wisp_vcpu_page *page)
+{
+	page->complete = 1;
+	page->want = WISP_STATE_GENERAL;
+	return raw_run(vm, 0) ?: (int)page->exit.reason;
+}
+
+/* The guest has read and written its page, where there was 7; so has the snapshot. */
+FIXTURE_SETUP(forks)
+{
+	__u64 *word;
+
+	ASSERT_EQ(0, guest_create(&self->g));
+	word = guest_at(&self->g, GUEST_DATA);
+	*word = 6;
+	GUEST_LOAD(&self->g, LONG64, read_write);
+	self->g.page->state.general.rdi = GUEST_DATA;
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(WISP_EXIT_HLT, i ? read_by_guest(self->g.vm, self->g.page) :
+					     guest_run(&self->g));
+	ASSERT_EQ(7ULL, *word);
+	self->snapshot = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, self->snapshot);
+	self->vm = raw_fork(self->g.sys, self->snapshot);
+	ASSERT_LE(0, self->vm);
+	self->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->vm, 0);
+	ASSERT_NE(MAP_FAILED, self->page);
+}
+
+FIXTURE_TEARDOWN(forks)
+{
+	munmap(self->page, PAGE);
+	close(self->vm);
+	close(self->snapshot);
+	guest_destroy(&self->g);
+}
+
+/* What the fork's guest finds, or minus the exit's reason; and it can write it. */
+static __s64 found(FIXTURE_DATA(forks) *self)
+{
+	struct wisp_vcpu_page *page = self->page;
+	int reason = read_by_guest(self->vm, page);
+
+	if (reason != WISP_EXIT_HLT)
+		return -reason;
+	if (read_by_guest(self->vm, page) != WISP_EXIT_HLT)
+		return -(int)page->exit.reason;
+	return page->state.general.rax;
+}
+
+static __u64 word(int vm, __u64 gpa)
+{
+	__u64 value;
+
+	return pread(vm, &value, 8, gpa) == 8 ? value : ~0ULL;
+}
+
+static int memory_of(int sys, int vm)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg), .flags = WISP_MEMORY_OF_SLOT, .file = vm,
+	};
+
+	return raw(sys, WISP_CREATE_MEMORY, &arg);
+}
+
+TEST_F(forks, untouched)
+{
+	EXPECT_EQ(7, found(self));
+	EXPECT_EQ(8ULL, word(self->vm, GUEST_DATA));
+	EXPECT_EQ(7ULL, word(self->snapshot, GUEST_DATA));
+}
+
+TEST_F(forks, written_before_use)
+{
+	__u64 value = 40;
+
+	ASSERT_EQ(8, pwrite(self->vm, &value, 8, GUEST_DATA));
+	EXPECT_EQ(40, found(self));
+	EXPECT_EQ(41ULL, word(self->vm, GUEST_DATA));
+	EXPECT_EQ(7ULL, word(self->snapshot, GUEST_DATA));
+}
+
+TEST_F(forks, written_by_a_mapping_before_use)
+{
+	int fd = memory_of(self->g.sys, self->vm);
+	__u64 *mapped;
+
+	ASSERT_LE(0, fd);
+	mapped = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, GUEST_DATA);
+	ASSERT_NE(MAP_FAILED, mapped);
+	*mapped = 50;
+	EXPECT_EQ(50, found(self));
+	EXPECT_EQ(51ULL, *mapped);
+	munmap(mapped, PAGE);
+	close(fd);
+}
+
+TEST_F(forks, discarded_before_use)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = GUEST_DATA, .discard_size = PAGE,
+	};
+	int fd = memory_of(self->g.sys, self->vm);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, raw(fd, WISP_DISCARD, &discard));
+	EXPECT_EQ(0, found(self));
+	EXPECT_EQ(1ULL, word(self->vm, GUEST_DATA));
+	close(fd);
+}
+
+TEST_F(forks, protected_before_use)
+{
+	struct wisp_protect_range range = {
+		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
+	};
+	struct wisp_protect protect = {
+		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
+	};
+
+	ASSERT_EQ(0, raw(self->vm, WISP_PROTECT, &protect));
+	EXPECT_EQ(-WISP_EXIT_MEMORY, found(self));
+	EXPECT_EQ(WISP_MEMORY_PROTECTED, self->page->exit.memory.flags);
+	EXPECT_EQ((__u32)WISP_PROT_WRITE, self->page->exit.memory.access);
+}
+
+TEST_F(forks, without_its_slot_before_use)
+{
+	ASSERT_EQ(0, raw_remove_slot(self->vm, 0));
+	EXPECT_EQ(-WISP_EXIT_MEMORY, found(self));
+}
+
+TEST_F(forks, reset_before_use)
+{
+	__u64 value = 40;
+
+	ASSERT_EQ(8, pwrite(self->vm, &value, 8, GUEST_DATA));
+	ASSERT_EQ(0, raw_reset(self->vm, self->snapshot));
+	EXPECT_EQ(7, found(self));
+}
+
+/* The pages that a fork's guest no longer has are not read when they are gone. */
+TEST_F(forks, discarded_and_frozen)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = GUEST_DATA, .discard_size = PAGE,
+	};
+	int fd = memory_of(self->g.sys, self->vm), s;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, raw(fd, WISP_DISCARD, &discard));
+	s = raw_snapshot(self->vm);
+	ASSERT_LE(0, s);
+	close(self->snapshot);
+	self->snapshot = s;
+	guest_destroy(&self->g);
+	ASSERT_EQ(0, guest_create(&self->g));
+	EXPECT_EQ(0, found(self));
+	ASSERT_EQ(0, raw_reset(self->vm, -1));
+	EXPECT_EQ(0, found(self));
+	close(fd);
+}
+
+/* ---- objects of one origin -------------------------------------------------------- */
+
+TEST_F(forks, one_of_each_origin)
+{
+	int fd = memory_of(self->g.sys, self->vm);
+	const __u64 size = GUEST_SIZE;
+
+	ASSERT_LE(0, fd);
+	munmap(self->page, PAGE);
+	close(self->vm);
+	EXPECT_EQ(-EBUSY, raw_set_slot(self->g.vm, 1, OTHER, size, fd, 0, PROT_RWX));
+	/* In the place of the other it may be. */
+	EXPECT_EQ(0, raw_set_slot(self->g.vm, 0, 0, size, fd, 0, PROT_RWX));
+	EXPECT_EQ(7ULL, word(self->g.vm, GUEST_DATA));
+	EXPECT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	EXPECT_EQ(7ULL, word(self->g.vm, GUEST_DATA));
+	close(fd);
+	self->vm = raw_fork(self->g.sys, self->snapshot);
+	self->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->vm, 0);
+}
+
+/* One object in two slots is one in the snapshot, too. */
+TEST_F(forks, one_object_twice)
+{
+	__u64 value = 9;
+	int s, fork;
+
+	ASSERT_EQ(0, raw_set_slot(self->g.vm, 1, OTHER, GUEST_SIZE, self->g.fd, 0,
+				  PROT_RWX));
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	fork = raw_fork(self->g.sys, s);
+	ASSERT_LE(0, fork);
+	ASSERT_EQ(8, pwrite(fork, &value, 8, OTHER + GUEST_DATA));
+	EXPECT_EQ(9ULL, word(fork, GUEST_DATA));
+	ASSERT_EQ(0, raw_reset(fork, s));
+	EXPECT_EQ(7ULL, word(fork, GUEST_DATA));
+	EXPECT_EQ(7ULL, word(fork, OTHER + GUEST_DATA));
+	close(fork);
+	close(s);
+}
+
+/* ---- calls that fail half-way -------------------------------------------------------- */
+
+static bool is_dirty(int vm, __u64 gpa)
+{
+	__u64 pages[256];
+	int n = raw_dirty(vm, pages, 256);
+
+	for (int i = 0; i < n; i++)
+		if (pages[i] == gpa)
+			return true;
+	return false;
+}
+
+/* Another VM has an object, too: a snapshot is EBUSY, and changes nothing. */
+TEST_F(forks, failed_snapshot)
+{
+	int memory = raw_create_memory(self->g.sys, PAGE);
+	struct guest other;
+
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, guest_create(&other));
+	ASSERT_EQ(0, raw_set_slot(other.vm, 1, OTHER, PAGE, memory, 0, PROT_RW));
+	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(self->g.vm, self->g.page));
+	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(self->g.vm, self->g.page));
+	ASSERT_TRUE(is_dirty(self->g.vm, GUEST_DATA));
+	ASSERT_EQ(0, raw_set_slot(self->g.vm, 1, OTHER, PAGE, memory, 0, PROT_RW));
+	EXPECT_EQ(-EBUSY, raw_snapshot(self->g.vm));
+	EXPECT_TRUE(is_dirty(self->g.vm, GUEST_DATA));
+	EXPECT_EQ(8ULL, word(self->g.vm, GUEST_DATA));
+	EXPECT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	EXPECT_EQ(7ULL, word(self->g.vm, GUEST_DATA));
+	guest_destroy(&other);
+	close(memory);
+}
+
+/* A reset that would need what another VM has leaves all as it was. */
+TEST_F(forks, failed_reset)
+{
+	int memory = raw_create_memory(self->g.sys, PAGE), sa, sb;
+	struct guest *g = &self->g, other;
+
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, PAGE, memory, 0, PROT_RW));
+	sa = raw_snapshot(g->vm);
+	ASSERT_LE(0, sa);
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, PAGE, memory, 0, PROT_R));
+	sb = raw_snapshot(g->vm);
+	ASSERT_LE(0, sb);
+	ASSERT_EQ(0, guest_create(&other));
+	ASSERT_EQ(0, raw_set_slot(other.vm, 1, OTHER, PAGE, memory, 0, PROT_R));
+	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
+	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
+	EXPECT_EQ(-EBUSY, raw_reset(g->vm, sa));
+	EXPECT_EQ(8ULL, word(g->vm, GUEST_DATA));
+	EXPECT_TRUE(is_dirty(g->vm, GUEST_DATA));
+	ASSERT_EQ(0, raw_reset(g->vm, -1));
+	EXPECT_EQ(7ULL, word(g->vm, GUEST_DATA));
+	guest_destroy(&other);
+	close(sa);
+	close(sb);
+	close(memory);
+}
+
+/* What was discarded is not dirty, and what was written again once. */
+TEST_F(forks, discarded_is_not_dirty)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = GUEST_DATA, .discard_size = 4 * PAGE,
+	};
+	struct guest *g = &self->g;
+	__u64 value = 3, pages[64];
+	int n;
+
+	for (__u64 i = 0; i < 8; i++)
+		ASSERT_EQ(8, pwrite(g->vm, &value, 8, GUEST_DATA + i * PAGE));
+	n = raw_dirty(g->vm, pages, 64);
+	for (int round = 0; round < 50; round++) {
+		ASSERT_EQ(0, raw(g->fd, WISP_DISCARD, &discard));
+		EXPECT_EQ(n - 4, raw_dirty(g->vm, pages, 64));
+		EXPECT_FALSE(is_dirty(g->vm, GUEST_DATA + PAGE));
+		EXPECT_TRUE(is_dirty(g->vm, GUEST_DATA + 5 * PAGE));
+		for (__u64 i = 0; i < 4; i++)
+			ASSERT_EQ(8, pwrite(g->vm, &value, 8, GUEST_DATA + i * PAGE));
+		EXPECT_EQ(n, raw_dirty(g->vm, pages, 64));
+	}
+	ASSERT_EQ(0, raw_reset(g->vm, -1));
+	EXPECT_EQ(7ULL, word(g->vm, GUEST_DATA));
+	EXPECT_EQ(0ULL, word(g->vm, GUEST_DATA + PAGE));
+}
+
+TEST_HARNESS_MAIN
