@@ -53,6 +53,14 @@ int wisp_handle_host_work(void);
 #define wisp_handle_host_work()	xfer_to_guest_mode_handle_work()
 #endif
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#include <linux/cc_platform.h>
+
+#define wisp_host_snp()		cc_platform_has(CC_ATTR_HOST_SEV_SNP)
+#else
+#define wisp_host_snp()		false
+#endif
+
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
 #define wisp_ibpb_before_user()						\
 	do {								\

@@ -87,9 +87,19 @@ static void keep(struct wisp_cpuid_entry *entry, u32 eax, u32 ebx, u32 ecx,
 	entry->edx &= edx;
 }
 
+/* What CR4 cannot turn on is not there, whatever the CPU says of it. */
+static u32 without(u64 cr4, u32 bits)
+{
+	return wisp_cr4_allowed & cr4 ? 0 : bits;
+}
+
 static void add_leaf_7(void)
 {
-	u32 ebx = LEAF_7_EBX, ecx = LEAF_7_ECX;
+	u32 ecx = LEAF_7_ECX & ~without(X86_CR4_UMIP, BIT(2)) &
+		  ~without(X86_CR4_LA57, BIT(16));
+	u32 ebx = LEAF_7_EBX & ~without(X86_CR4_FSGSBASE, BIT(0)) &
+		  ~without(X86_CR4_SMEP, BIT(7)) & ~without(X86_CR4_PCIDE, BIT(10)) &
+		  ~without(X86_CR4_SMAP, BIT(20));
 
 	if (wisp_host_xcr0 & XFEATURE_MASK_ZMM_Hi256) {
 		ebx |= LEAF_7_EBX_AVX512;
@@ -150,7 +160,8 @@ int wisp_cpuid_init(void)
 	last = min(entry->eax, 0xdU);
 	entry->eax = last;
 	entry = add(1, 0, 0);
-	keep(entry, ~0, 0xff00, LEAF_1_ECX, LEAF_1_EDX);
+	keep(entry, ~0, 0xff00, LEAF_1_ECX & ~without(X86_CR4_PCIDE, BIT(17)),
+	     LEAF_1_EDX);
 	entry->ecx |= BIT(31);
 	/* The APIC timer never stops. */
 	if (last >= 6)

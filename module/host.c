@@ -57,9 +57,14 @@ static void xsave(void *image)
 		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
 }
 
-/* The image was checked, so XRSTOR cannot fault. */
+/*
+ * The image was checked, so XRSTOR cannot fault. Older AMD CPUs leave FIP, FDP and FOP
+ * of who was there before, unless an exception is pending: make them nobody's.
+ */
 static void xrstor(const void *image)
 {
+	if (unlikely(boot_cpu_has_bug(X86_BUG_FXSAVE_LEAK)))
+		asm volatile("fnclex; emms; fildl %0" : : "m"(wisp_host_xsave_size));
 	asm volatile("xrstor64 (%0)" : : "r"(image), "a"((u32)wisp_host_xcr0),
 		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
 }
@@ -76,6 +81,7 @@ static const struct tracer {
 	{ X86_FEATURE_ARCH_PERFMON, MSR_CORE_PERF_GLOBAL_CTRL, ~0ULL },
 	{ X86_FEATURE_PEBS, MSR_IA32_PEBS_ENABLE, ~0ULL },
 	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, RTIT_CTL_TRACEEN },
+	{ X86_FEATURE_ARCH_LBR, MSR_ARCH_LBR_CTL, ARCH_LBR_CTL_LBREN },
 };
 
 /* Those that this CPU has. Constant after init. */
@@ -382,6 +388,11 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	xsave(vcpu->fpu.xsave);
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
 		wrpkru(host->pkru);
+	if (unlikely(host->split_lock)) {
+		native_wrmsrq(MSR_TEST_CTRL, native_rdmsrq(MSR_TEST_CTRL) |
+					     MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
+		host->split_lock = false;
+	}
 	/*
 	 * VMSCAPE: the VMM must not run on branches that its guest trained. Nor must
 	 * a guest of KVM's, which has no barrier where that was its last one here.
@@ -390,6 +401,28 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 		native_wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	else
 		wisp_ibpb_before_user();
+}
+
+/**
+ * wisp_host_allow_split_lock() - after #AC that the guest did not ask for
+ * @vcpu: in its window
+ *
+ * Where the kernel has the CPU report locked accesses that cross cache lines, it does
+ * so in guests, too, which know nothing of it: SDM Vol. 3, "Split Lock Detection". Not
+ * until the window closes. Returns false where that is not what it was.
+ */
+bool wisp_host_allow_split_lock(struct wisp_vcpu *vcpu)
+{
+	u64 ctrl;
+
+	if (!boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT))
+		return false;
+	ctrl = native_rdmsrq(MSR_TEST_CTRL);
+	if (!(ctrl & MSR_TEST_CTRL_SPLIT_LOCK_DETECT))
+		return false;
+	native_wrmsrq(MSR_TEST_CTRL, ctrl & ~MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
+	vcpu->host.split_lock = true;
+	return true;
 }
 
 /* It is the host's, also when it came while the guest ran. In the window. */

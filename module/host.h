@@ -15,13 +15,14 @@ struct wisp_fpu {
 	void *xsave;	/* standard format, 64-byte aligned, wisp_host_xsave_size */
 };
 
-#define WISP_TRACERS	6
+#define WISP_TRACERS	7
 
 /* Host values, read at the window's start, never kept longer. */
 struct wisp_host {
 	u64 xcr0;
 	u32 pkru;
 	bool shared;	/* KVM has the hardware on, and maybe a guest here */
+	bool split_lock;	/* is detected, but not in this window any more */
 	u64 tsc_aux;
 	u64 xss;
 	u64 u_cet;
@@ -51,6 +52,7 @@ void wisp_host_give_debug(struct wisp_vcpu *vcpu);
 void wisp_host_take_debug(struct wisp_vcpu *vcpu);
 void wisp_host_set_xcr0(struct wisp_vcpu *vcpu, u64 xcr0);
 u64 wisp_host_sync_xcr0(struct wisp_vcpu *vcpu);
+bool wisp_host_allow_split_lock(struct wisp_vcpu *vcpu);
 void wisp_host_machine_check(void);
 
 #endif

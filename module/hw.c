@@ -79,7 +79,9 @@ void wisp_hw_exit(void)
 	int i;
 
 	for_each_possible_cpu(i)
-		free_pages((unsigned long)per_cpu(hw_cpus, i).page, 1);
+		if (per_cpu(hw_cpus, i).page)
+			free_pages((unsigned long)per_cpu(hw_cpus, i).page - PAGE_SIZE,
+				   2);
 }
 
 int wisp_hw_init(void)
@@ -87,13 +89,14 @@ int wisp_hw_init(void)
 	void *page;
 	int i;
 
+	/* Those in the middle: as alloc_vmcb(), neither may begin 2 MiB. */
 	for_each_possible_cpu(i) {
-		page = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
+		page = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 2);
 		if (!page) {
 			wisp_hw_exit();
 			return -ENOMEM;
 		}
-		per_cpu(hw_cpus, i).page = page;
+		per_cpu(hw_cpus, i).page = page + PAGE_SIZE;
 	}
 	return 0;
 }

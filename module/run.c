@@ -148,6 +148,18 @@ static enum next handle_cr_write(struct wisp_vcpu *vcpu)
 	return skip(vcpu);
 }
 
+/* Whether #AC is the guest's wish: APM Vol. 2, "Alignment-Check Exception". */
+static bool checks_alignment(struct wisp_vcpu *vcpu)
+{
+	struct wisp_registers *regs = &vcpu->scratch;
+
+	wisp_vcpu_get_registers(vcpu, WISP_STATE_SEGMENTS | WISP_STATE_CONTROL,
+				regs);
+	return (regs->segments.ss.attributes & 0x60) == 0x60 &&
+	       regs->control.cr0 & X86_CR0_AM &&
+	       vcpu->general.rflags & X86_EFLAGS_AC;
+}
+
 static enum next handle_exception(struct wisp_vcpu *vcpu)
 {
 	u8 vector = vcpu->exit.raw[0];
@@ -168,6 +180,9 @@ static enum next handle_exception(struct wisp_vcpu *vcpu)
 			break;
 		}
 	}
+	if (vector == X86_TRAP_AC && !checks_alignment(vcpu) &&
+	    wisp_host_allow_split_lock(vcpu))
+		return NEXT_ENTER;
 	if (vcpu->exit.raw[1])
 		wisp_event_raise_error(vcpu, vector, vcpu->exit.raw[2]);
 	else

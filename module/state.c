@@ -19,6 +19,7 @@
 
 #include <asm/fpu/types.h>
 
+#include "compat.h"
 #include "host.h"
 
 #define FIELD(member)	WISP_FIELD(state.member)

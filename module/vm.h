@@ -123,7 +123,6 @@ int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot);
 void wisp_slot_drop(struct wisp_slot *slot);
 void wisp_slot_detach(struct wisp_slot *slot);
 
-
 /* The first vCPU whose index is at least *@index, which becomes its; or NULL. */
 static inline struct wisp_vcpu *wisp_vm_next_vcpu(struct wisp_vm *vm, u32 *index)
 {

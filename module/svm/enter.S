@@ -65,11 +65,24 @@ SYM_FUNC_START(svm_enter)
 #ifdef UNTRAIN_RET_VM
 	/* As UNTRAIN_RET_VM, whose barrier is a function that 7.x has for KVM. */
 	CALL_UNTRAIN_RET
+	/*
+	 * Where SRSO is kept at bay by less speculation (Zen 5), that is on only as
+	 * long as KVM has VMs: IBPB does it, too.
+	 */
+#ifdef X86_FEATURE_SRSO_BP_SPEC_REDUCE
+	ALTERNATIVE_2 "jmp 3f", "", X86_FEATURE_IBPB_ON_VMEXIT, \
+		      "", X86_FEATURE_SRSO_BP_SPEC_REDUCE
+#else
 	ALTERNATIVE "jmp 3f", "", X86_FEATURE_IBPB_ON_VMEXIT
+#endif
 	mov	$MSR_IA32_PRED_CMD, %ecx
 	mov	$PRED_CMD_IBPB, %eax
 	xor	%edx, %edx
 	wrmsr
+#ifdef X86_BUG_IBPB_NO_RET
+	/* With it the kernel leaves out the filling above. */
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_BUG_IBPB_NO_RET
+#endif
 3:
 #else
 	UNTRAIN_RET

@@ -20,6 +20,8 @@
 #include "../ledger.h"
 #include "svm.h"
 
+#define ATTRIBUTE_G	BIT(15)
+
 #define MSRPM_ORDER	1	/* 8 KiB */
 #define IOPM_ORDER	2	/* 12 KiB, rounded up */
 
@@ -52,6 +54,9 @@ static void get_segments(const struct vmcb_save_area *save,
 		segment[i].selector = seg->selector;
 		segment[i].attributes = (seg->attrib & 0xff) |
 					(seg->attrib & 0xf00) << 4;
+		/* CPUs keep the limit, but not all of them G, which SVM ignores. */
+		if (seg->limit > 0xfffff)
+			segment[i].attributes |= ATTRIBUTE_G;
 	}
 	/* SVM keeps the CPL apart; SS.DPL may be older. */
 	segments->ss.attributes &= ~0x60;
@@ -289,12 +294,31 @@ void svm_init_control(struct vmcb_control_area *control)
 		control->misc_ctl2 = SVM_MISC2_ENABLE_V_LBR;
 }
 
+/*
+ * A host with SNP takes a page fault on whatever lies in the same 2 MiB as a VMCB that
+ * begins them: then the second of two pages.
+ */
+static void *alloc_vmcb(void)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO;
+	struct page *page;
+
+	if (!wisp_host_snp())
+		return (void *)__get_free_page(gfp);
+	page = alloc_pages(gfp, 1);
+	if (!page)
+		return NULL;
+	split_page(page, 1);
+	__free_page(page);
+	return page_address(page + 1);
+}
+
 static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	struct vmcb_control_area *control;
 
-	svm->vmcb = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	svm->vmcb = alloc_vmcb();
 	if (!svm->vmcb)
 		return -ENOMEM;
 	svm->vmcb_hpa = __sme_pa(svm->vmcb);

@@ -180,12 +180,14 @@ static void fetch(struct vmx_vcpu *vmx, u32 groups)
 	if (!(groups & ~vmx->valid))
 		return;
 	local_irq_save(flags);
+	wisp_host_quiet(&vmx->vcpu);
 	if (vmx_cpu_enable() >= 0) {
 		vmx_load(vmx);
 		read_groups(vmx, groups);
 		vmx_unload(vmx);
 		vmx_cpu_disable();
 	}
+	wisp_host_unquiet(&vmx->vcpu);
 	local_irq_restore(flags);
 }
 
@@ -455,8 +457,12 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 	u32 flags = vmx_caps.enter_flags, reason;
 	int failed;
 
-	if (unlikely(vmx->pdptes_stale) && !write_pdptes(vmx))
+	if (unlikely(vmx->pdptes_stale) && !write_pdptes(vmx)) {
+		/* The next window's, if it is still wanted then. */
+		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
+		vmx->inject = 0;
 		return;
+	}
 	if (unlikely(vmx->dirty))
 		write_dirty(vmx);
 	write_general(vmx);
