@@ -568,9 +568,28 @@ TEST_F(debug, nmi_waits_for_an_exit_in_the_shadow)
 	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
 }
 
+/* Its entry goes: the next access to it is a fault. */
+static int unmap(int vm, __u64 gpa)
+{
+	struct wisp_protect_range ranges[] = {
+		{ .gpa = gpa, .range_size = PAGE, .prot = PROT_R },
+		{ .gpa = gpa, .range_size = PAGE, .prot = PROT_RWX },
+	};
+	struct wisp_protect arg = {
+		.size = sizeof(arg), .count = ARRAY_SIZE(ranges),
+		.ranges = (uintptr_t)ranges,
+	};
+
+	return raw(vm, WISP_PROTECT, &arg);
+}
+
 /* It faults: the NMI comes in the handler, whose page is first touched there. */
 TEST_F(debug, nmi_waits_for_a_fault_in_the_shadow)
 {
+	/* What is ahead of the tables has come with them by then. */
+	GUEST_LOAD(&self->g, LONG64, shadow_cpuid);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	ASSERT_EQ(0, unmap(self->g.vm, GUEST_STUBS));
 	GUEST_LOAD(&self->g, LONG64, shadow_ud2);
 	self->s->events.interrupt_shadow = 1;
 	inject(self->page, WISP_EVENT_NMI, 2);

@@ -57,7 +57,7 @@ FIXTURE_TEARDOWN(forks)
 }
 
 /* What the fork's guest finds, or minus the exit's reason; and it can write it. */
-static __s64 found(FIXTURE_DATA(forks) *self)
+static __s64 found(struct _test_data_forks *self)
 {
 	struct wisp_vcpu_page *page = self->page;
 	int reason = read_by_guest(self->vm, page);
