@@ -409,7 +409,8 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
  *
  * Where the kernel has the CPU report locked accesses that cross cache lines, it does
  * so in guests, too, which know nothing of it: SDM Vol. 3, "Split Lock Detection". Not
- * until the window closes. Returns false where that is not what it was.
+ * until the window closes; the MSR is the core's, so another thread may have been
+ * faster. Returns false where that is not what it was.
  */
 bool wisp_host_allow_split_lock(struct wisp_vcpu *vcpu)
 {
@@ -418,10 +419,10 @@ bool wisp_host_allow_split_lock(struct wisp_vcpu *vcpu)
 	if (!boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT))
 		return false;
 	ctrl = native_rdmsrq(MSR_TEST_CTRL);
-	if (!(ctrl & MSR_TEST_CTRL_SPLIT_LOCK_DETECT))
-		return false;
-	native_wrmsrq(MSR_TEST_CTRL, ctrl & ~MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
-	vcpu->host.split_lock = true;
+	if (ctrl & MSR_TEST_CTRL_SPLIT_LOCK_DETECT) {
+		native_wrmsrq(MSR_TEST_CTRL, ctrl & ~MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
+		vcpu->host.split_lock = true;
+	}
 	return true;
 }
 

@@ -20,6 +20,7 @@
 struct protections {
 	struct maple_tree tree;
 	u32 count;		/* there are not more entries */
+	u32 recount;		/* where it is time to look how many there are */
 	bool limited;
 };
 
@@ -58,6 +59,16 @@ static int create(struct maple_tree **protections)
 	return 0;
 }
 
+static u32 count_entries(struct maple_tree *protections)
+{
+	MA_STATE(mas, protections, 0, 0);
+	u32 count = 0;
+
+	while (wisp_protections_next(&mas))
+		count++;
+	return count;
+}
+
 /**
  * wisp_protections_reserve() - be ready for more ranges
  * @protections: made, if there is none
@@ -69,18 +80,16 @@ static int create(struct maple_tree **protections)
 int wisp_protections_reserve(struct maple_tree **protections, u32 count)
 {
 	struct protections *p;
-	u32 found = 0;
 
 	if (!*protections && create(protections))
 		return -ENOMEM;
 	p = of(*protections);
-	if (p->count + 2 * count > MAX_ENTRIES) {
-		MA_STATE(mas, &p->tree, 0, 0);
-
-		while (wisp_protections_next(&mas))
-			found++;
-		set_count(p, found);
+	if (p->count + 2 * count > p->recount) {
+		set_count(p, count_entries(&p->tree));
+		p->recount = 2 * (p->count + count + ENTRIES_PER_PAGE);
 	}
+	if (p->count + 2 * count > MAX_ENTRIES)
+		set_count(p, count_entries(&p->tree));
 	if (p->count + 2 * count > MAX_ENTRIES)
 		return -ENOSPC;
 	return set_count(p, p->count + 2 * count) ? 0 : -ENOMEM;
@@ -118,7 +127,7 @@ int wisp_protections_copy(struct maple_tree **to, struct maple_tree *from)
 
 	if (!from)
 		return 0;
-	if (create(to) || !set_count(of(*to), of(from)->count))
+	if (create(to) || !set_count(of(*to), count_entries(from)))
 		return -ENOMEM;
 	while (!ret && (entry = wisp_protections_next(&mas)))
 		ret = wisp_protections_store(*to, mas.index, mas.last,

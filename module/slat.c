@@ -307,25 +307,30 @@ static u64 *own_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
  */
 static u64 *next_table(struct wisp_slat *slat, u64 *entry, unsigned int level)
 {
-	u64 old = READ_ONCE(*entry);
 	u64 *table;
+	u64 old;
 
-	if (!(old & slat->format->present)) {
-		table = alloc_table(level - 1, __GFP_ZERO);
-		if (!table)
+	for (;;) {
+		old = READ_ONCE(*entry);
+		if (!(old & slat->format->present)) {
+			table = alloc_table(level - 1, __GFP_ZERO);
+			if (!table)
+				return NULL;
+			note_owned(entry);
+			if (!cmpxchg64(entry, 0, table_entry(slat, table)))
+				return table;
+			free_table(virt_to_page(table));
+			continue;
+		}
+		if (!is_table(slat, old, level))
 			return NULL;
-		note_owned(entry);
-		old = cmpxchg64(entry, 0, table_entry(slat, table));
-		if (!old)
-			return table;
-		free_table(virt_to_page(table));
+		if (is_own(slat, old))
+			return table_of(old);
+		/* Without memory for a copy, unmapping may have emptied it by then. */
+		guard(mutex)(&slat->lock);
+		if (READ_ONCE(*entry) == old)
+			return own_table(slat, entry, level);
 	}
-	if (!is_table(slat, old, level))
-		return NULL;
-	if (is_own(slat, old))
-		return table_of(old);
-	guard(mutex)(&slat->lock);
-	return own_table(slat, entry, level);
 }
 
 /**

@@ -240,7 +240,7 @@ int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot)
 /* Of one that was never in a list of slots, so that nothing of it is mapped. */
 void wisp_slot_drop(struct wisp_slot *slot)
 {
-	wisp_memory_detach(slot->memory, &slot->user);
+	wisp_memory_unlist(slot->memory, &slot->user);
 	wisp_slot_free(slot);
 }
 
