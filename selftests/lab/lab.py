@@ -313,7 +313,7 @@ def qemu_svm(boot):
         # The TSC then counts instructions: the same cost on every run.
         cpu += ",+invtsc"
         accel = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
-    elif boot.smp == 1:
+    else:
         # The next one has to be of a timer that is not set again by each.
         append += " nohz=off highres=off"
     return ["qemu-system-x86_64", "-M", "q35", *accel, "-cpu", cpu,
