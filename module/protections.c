@@ -8,8 +8,6 @@
 #include <linux/capability.h>
 #include <linux/slab.h>
 
-#include <uapi/linux/wisp.h>
-
 #include "pages.h"
 
 #define MAX_ENTRIES	(4 * WISP_MAX_PROTECT_RANGES)

@@ -66,6 +66,16 @@ static inline int raw_create_memory(int sys, uint64_t size)
 	return raw(sys, WISP_CREATE_MEMORY, &arg);
 }
 
+static inline int raw_protect(int vm, const struct wisp_protect_range *ranges,
+			      uint32_t count)
+{
+	struct wisp_protect arg = {
+		.size = sizeof(arg), .count = count, .ranges = (uintptr_t)ranges,
+	};
+
+	return raw(vm, WISP_PROTECT, &arg);
+}
+
 static inline int raw_create_memory_over(int sys, uint64_t size, int file,
 					 uint64_t offset)
 {

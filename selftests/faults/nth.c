@@ -454,13 +454,8 @@ static int call_protect(struct machine *m)
 		.range_size = PAGE,
 		.prot = PROT_R,
 	};
-	struct wisp_protect arg = {
-		.size = sizeof(arg),
-		.count = 1,
-		.ranges = (uintptr_t)&range,
-	};
 
-	return raw(m->vm, WISP_PROTECT, &arg);
+	return raw_protect(m->vm, &range, 1);
 }
 
 static bool worked_protect(struct machine *m, int ret)

@@ -575,12 +575,8 @@ static int unmap(int vm, __u64 gpa)
 		{ .gpa = gpa, .range_size = PAGE, .prot = PROT_R },
 		{ .gpa = gpa, .range_size = PAGE, .prot = PROT_RWX },
 	};
-	struct wisp_protect arg = {
-		.size = sizeof(arg), .count = ARRAY_SIZE(ranges),
-		.ranges = (uintptr_t)ranges,
-	};
 
-	return raw(vm, WISP_PROTECT, &arg);
+	return raw_protect(vm, ranges, ARRAY_SIZE(ranges));
 }
 
 /* It faults: the NMI comes in the handler, whose page is first touched there. */

@@ -136,11 +136,8 @@ TEST_F(forks, protected_before_use)
 	struct wisp_protect_range range = {
 		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
 	};
-	struct wisp_protect protect = {
-		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
-	};
 
-	ASSERT_EQ(0, raw(self->vm, WISP_PROTECT, &protect));
+	ASSERT_EQ(0, raw_protect(self->vm, &range, 1));
 	EXPECT_EQ(-WISP_EXIT_MEMORY, found(self));
 	EXPECT_EQ(WISP_MEMORY_PROTECTED, self->page->exit.memory.flags);
 	EXPECT_EQ((__u32)WISP_PROT_WRITE, self->page->exit.memory.access);

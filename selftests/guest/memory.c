@@ -105,16 +105,6 @@ static int discard(int fd, __u64 first, __u64 npages)
 	return raw(fd, WISP_DISCARD, &arg);
 }
 
-static int protect_many(int vm, const struct wisp_protect_range *ranges,
-			__u32 count)
-{
-	struct wisp_protect arg = {
-		.size = sizeof(arg), .count = count, .ranges = (uintptr_t)ranges,
-	};
-
-	return raw(vm, WISP_PROTECT, &arg);
-}
-
 static struct wisp_protect_range range_of(__u64 first, __u64 npages, __u32 prot)
 {
 	return (struct wisp_protect_range){
@@ -129,7 +119,7 @@ static int protect(struct guest *g, __u64 first, __u64 npages, __u32 prot)
 {
 	struct wisp_protect_range range = range_of(first, npages, prot);
 
-	return protect_many(g->vm, &range, 1);
+	return raw_protect(g->vm, &range, 1);
 }
 
 static struct wisp_stats stats_of(int vm)
@@ -406,13 +396,13 @@ TEST_F(memory, protect_many_ranges)
 	EXPECT_EQ(self->faults, faults_to_touch(g, BASE));
 	for (__u64 i = 0; i < ARRAY_SIZE(ranges); i++)
 		ranges[i] = range_of(2 * i + 1, 1, PROT_R);
-	ASSERT_EQ(0, protect_many(g->vm, ranges, ARRAY_SIZE(ranges)));
+	ASSERT_EQ(0, raw_protect(g->vm, ranges, ARRAY_SIZE(ranges)));
 	for (__u64 i = 0; i < SIZE / PAGE; i += 37) {
 		EXPECT_TRUE(i & 1 ? refused(g, BASE + i * PAGE, WISP_PROT_WRITE,
 					    WISP_MEMORY_PROTECTED) :
 				    writes(g, BASE + i * PAGE));
 	}
-	ASSERT_EQ(0, protect_many(g->vm, &all, 1));
+	ASSERT_EQ(0, raw_protect(g->vm, &all, 1));
 	for (__u64 i = 0; i < SIZE / PAGE; i += 37)
 		EXPECT_TRUE(writes(g, BASE + i * PAGE));
 }
@@ -431,7 +421,7 @@ static void expect_rights(struct __test_metadata *_metadata, struct guest *g,
 }
 
 /* There is a bound, and what is taken away gives room again. */
-TEST_F_TIMEOUT(memory, protect_too_many_ranges, 180)
+TEST_F_TIMEOUT(memory, protect_too_many_ranges, 120)
 {
 	const __u32 most = WISP_MAX_PROTECT_RANGES;
 	struct wisp_protect_range *ranges = calloc(most, sizeof(*ranges));
@@ -443,14 +433,14 @@ TEST_F_TIMEOUT(memory, protect_too_many_ranges, 180)
 	for (n = 0; n < 8 && !ret; n++) {
 		for (__u32 i = 0; i < most; i++)
 			ranges[i] = range_of(2 * (n * most + i), 1, PROT_R);
-		ret = protect_many(self->g.vm, ranges, most);
+		ret = raw_protect(self->g.vm, ranges, most);
 	}
 	EXPECT_EQ(-ENOSPC, ret);
 	EXPECT_LT(2U, n);
 	EXPECT_TRUE(refused(&self->g, BASE, WISP_PROT_WRITE, WISP_MEMORY_PROTECTED));
-	ASSERT_EQ(0, protect_many(self->g.vm, &all, 1));
+	ASSERT_EQ(0, raw_protect(self->g.vm, &all, 1));
 	EXPECT_TRUE(writes(&self->g, BASE));
-	EXPECT_EQ(0, protect_many(self->g.vm, ranges, most));
+	EXPECT_EQ(0, raw_protect(self->g.vm, ranges, most));
 	free(ranges);
 }
 
@@ -472,7 +462,7 @@ TEST_F(memory, protect_splits_and_merges)
 	expect_rights(_metadata, g, "rwwwwrrrw");
 	ASSERT_EQ(0, protect(g, 1, 4, PROT_R));
 	expect_rights(_metadata, g, "rrrrrrrrw");
-	ASSERT_EQ(0, protect_many(g->vm, later_wins, ARRAY_SIZE(later_wins)));
+	ASSERT_EQ(0, raw_protect(g->vm, later_wins, ARRAY_SIZE(later_wins)));
 	expect_rights(_metadata, g, "r-w-rrrrw");
 	ASSERT_EQ(0, protect(g, 0, 8, PROT_RWX));
 	expect_rights(_metadata, g, "wwwwwwwww");
@@ -489,7 +479,7 @@ TEST_F(memory, protect_over_slots)
 
 	ASSERT_EQ(0, raw_set_slot(g->vm, 2, border, 4 * PAGE, self->fd, 0,
 				  PROT_RWX));
-	ASSERT_EQ(0, protect_many(g->vm, &range, 1));
+	ASSERT_EQ(0, raw_protect(g->vm, &range, 1));
 	EXPECT_TRUE(writes(g, border - 2 * PAGE));
 	EXPECT_TRUE(refused(g, border - 8, WISP_PROT_WRITE,
 			    WISP_MEMORY_PROTECTED));

@@ -323,9 +323,6 @@ TEST_F(snapshot, slots_and_protections_come_back)
 	struct wisp_protect_range range = {
 		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
 	};
-	struct wisp_protect protect = {
-		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
-	};
 	struct machine m = of(&self->g);
 	int s, s2, more;
 
@@ -335,7 +332,7 @@ TEST_F(snapshot, slots_and_protections_come_back)
 	more = raw_create_memory(self->g.sys, PAGE);
 	ASSERT_LE(0, more);
 	ASSERT_EQ(0, raw_set_slot(m.vm, 5, GUEST_NOWHERE, PAGE, more, 0, PROT_RW));
-	ASSERT_EQ(0, raw(m.vm, WISP_PROTECT, &protect));
+	ASSERT_EQ(0, raw_protect(m.vm, &range, 1));
 	s2 = raw_snapshot(m.vm);
 	ASSERT_LE(0, s2);
 	for (int round = 0; round < 2; round++) {
@@ -491,9 +488,6 @@ TEST_F(snapshot, dirty_survives_protect)
 	struct wisp_protect_range range = {
 		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
 	};
-	struct wisp_protect protect = {
-		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
-	};
 	struct machine m = of(&self->g);
 	bool found = false;
 	__u64 pages[256];
@@ -505,7 +499,7 @@ TEST_F(snapshot, dirty_survives_protect)
 	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
 	ASSERT_EQ(0, raw_reset(m.vm, s));
 	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
-	ASSERT_EQ(0, raw(m.vm, WISP_PROTECT, &protect));
+	ASSERT_EQ(0, raw_protect(m.vm, &range, 1));
 	n = raw_dirty(m.vm, pages, 256);
 	for (int i = 0; i < n; i++)
 		found |= pages[i] == GUEST_DATA;

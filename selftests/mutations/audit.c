@@ -49,11 +49,8 @@ static bool protect(struct guest *g)
 	struct wisp_protect_range range = {
 		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
 	};
-	struct wisp_protect arg = {
-		.size = sizeof(arg), .count = 1, .ranges = (uintptr_t)&range,
-	};
 
-	return !raw(g->vm, WISP_PROTECT, &arg);
+	return !raw_protect(g->vm, &range, 1);
 }
 
 static bool add_slot(struct guest *g)

@@ -116,11 +116,8 @@ static bool protect(struct guest *g)
 	struct wisp_protect_range range = {
 		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
 	};
-	struct wisp_protect arg = {
-		.size = sizeof(arg), .count = 1, .ranges = (uintptr_t)&range,
-	};
 
-	return !raw(g->vm, WISP_PROTECT, &arg) && read_data(g);
+	return !raw_protect(g->vm, &range, 1) && read_data(g);
 }
 
 static bool discard_at(struct guest *g, __u64 offset)

@@ -144,11 +144,8 @@ static int protect(struct _test_data_slots *self, __u64 first, __u64 npages,
 		.gpa = BASE + first * PAGE, .range_size = npages * PAGE,
 		.prot = prot,
 	};
-	struct wisp_protect arg = {
-		.size = sizeof(arg), .count = 1, .ranges = (uintptr_t)&range,
-	};
 
-	return raw(self->g.vm, WISP_PROTECT, &arg);
+	return raw_protect(self->g.vm, &range, 1);
 }
 
 static int discard(struct _test_data_slots *self, int which, __u64 first,

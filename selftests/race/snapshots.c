@@ -160,9 +160,6 @@ static void *change_layout(void *data)
 	struct wisp_protect_range range = {
 		.gpa = BASE, .range_size = NPAGES * PAGE,
 	};
-	struct wisp_protect protect = {
-		.size = sizeof(protect), .count = 1, .ranges = (uintptr_t)&range,
-	};
 	struct _test_data_snapshots *self = data;
 	__u64 seed = 2;
 	int ret;
@@ -179,7 +176,7 @@ static void *change_layout(void *data)
 			break;
 		case 2:
 			range.prot = random_next(&seed) & 1 ? PROT_R : PROT_RWX;
-			ret = raw(self->g.vm, WISP_PROTECT, &protect);
+			ret = raw_protect(self->g.vm, &range, 1);
 			break;
 		default:
 			ret = raw_fork(self->g.sys, self->snapshot);
