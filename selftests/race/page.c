@@ -10,7 +10,7 @@
 #include "../guest/guest.h"
 #include "random.h"
 
-#define WRITES	100000
+#define WRITES	40000
 
 SNIPPET(spin, 64, "1: incq " STR(GUEST_DATA) "; cpuid; out %al, $0x80; jmp 1b");
 SNIPPET(beside, 64, "1: incq " STR(GUEST_DATA) "+8; jmp 1b");

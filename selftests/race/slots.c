@@ -12,7 +12,7 @@
 #define BASE		0x1000000
 #define NPAGES		192
 #define RANGE		(NPAGES * PAGE)
-#define CHANGES		3000
+#define CHANGES		2000
 #define BAD_PORT	0x99
 #define MAGIC		0x5a5a0000ULL
 
@@ -243,7 +243,7 @@ TEST_F(slots, change_at_random)
 
 TEST_F(slots, a_removed_one_is_not_written)
 {
-	for (int i = 0; i < 150; i++) {
+	for (int i = 0; i < 100; i++) {
 		ASSERT_EQ(0, raw_remove_slot(self->g.vm, 1));
 		ASSERT_TRUE(still(self, 0, 0, NPAGES))
 			TH_LOG("round %d", i);
@@ -255,7 +255,7 @@ TEST_F(slots, a_removed_one_is_not_written)
 
 TEST_F(slots, a_replaced_one_is_not_written)
 {
-	for (int i = 0; i < 150; i++) {
+	for (int i = 0; i < 100; i++) {
 		ASSERT_EQ(0, set(self, !(i & 1), PROT_RW));
 		ASSERT_TRUE(still(self, i & 1, 0, NPAGES))
 			TH_LOG("round %d", i);
@@ -265,7 +265,7 @@ TEST_F(slots, a_replaced_one_is_not_written)
 
 TEST_F(slots, a_protected_one_is_not_written)
 {
-	for (int i = 0; i < 150; i++) {
+	for (int i = 0; i < 100; i++) {
 		__u64 first = i, npages = NPAGES - i;
 
 		ASSERT_EQ(0, protect(self, first, npages, i & 1 ? PROT_R : 0));
