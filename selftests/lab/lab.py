@@ -306,7 +306,8 @@ def guest_initramfs(path):
 
 def qemu_svm(boot):
     """AMD SVM with nested paging, by QEMU's TCG."""
-    cpu, accel = "EPYC,+svm,+npt" + boot.cpu, ["-accel", "tcg,thread=multi"]
+    threads = "single" if boot.one_thread else "multi"
+    cpu, accel = "EPYC,+svm,+npt" + boot.cpu, ["-accel", "tcg,thread=" + threads]
     # TCG may lose an interrupt, until the next one comes: see "testing.rst".
     append = " watchdog_thresh=60"
     if boot.icount:
@@ -359,9 +360,11 @@ class Boot:
     files: pairs (path here, path in the lab)
     kernel: a version, None for the newest installed; a debug lab has its own
     smp: CPUs, None for as many as the emulator does well
-    spare: with more than one in QEMU, a first CPU besides, which programs stay away
-        from: TCG loses what VMRUN and #VMEXIT do to its first CPU, where another one
-        loads x87 state at that moment ("testing.rst")
+    spare: with more than one in threads of their own, a first CPU besides, which
+        programs stay away from: TCG loses what VMRUN and #VMEXIT do to its first CPU,
+        where another one loads x87 state at that moment ("testing.rst")
+    one_thread: QEMU has one for all CPUs, in turns: without what goes wrong between
+        its threads ("testing.rst"), but also without what only happens at once
     cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
@@ -373,13 +376,15 @@ class Boot:
     def __init__(self, commands, lab="svm", name=None, smp=None, mem=1024,
                  timeout=120, icount=False, cpu="", kernel=None, append="",
                  files=(), module=None, debug=False, insmod_args="",
-                 interactive=False, kvm=False, traces=0, spare=True):
+                 interactive=False, kvm=False, traces=0, spare=True,
+                 one_thread=False):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
         self.traces = traces
         self.smp = smp or (1 if in_bochs(lab) or icount else 2)
-        self.spare = spare and self.smp > 1 and not in_bochs(lab)
+        self.one_thread = one_thread or in_bochs(lab) or self.smp == 1
+        self.spare = spare and not self.one_thread
         self.cpu, self.timeout, self.interactive = cpu, timeout, interactive
         self.commands, self.red = list(commands), []
         self.kernel = debug_kernel() if is_debug(lab) else find_kernel(kernel)
