@@ -434,7 +434,10 @@ static void measure_backend(struct bench *b, const struct backend *on)
 	hardware = on->open();
 	if (hardware)
 		b->hardware = hardware;
-	measure_all(b);
+	if (b->jobs)
+		measure_jobs(b);
+	else
+		measure_all(b);
 }
 
 static void load_module(const char *path)
@@ -505,11 +508,12 @@ static void print_json(const struct bench *b)
 static void print_help(FILE *out)
 {
 	fputs("usage: bench [--lab NAME] [--mitigations auto|off] [--trace]\n"
-	      "             [--alive N] [KVM-MODULE...]\n"
+	      "             [--alive N] [--curves | --jobs] [KVM-MODULE...]\n"
 	      "\n"
 	      "Without modules KVM is not measured. --trace: for the emulator's\n"
 	      "debugger, mark each operation once. --alive: with up to so many VMs at\n"
-	      "the same time (10000). --curves: how costs grow, too.\n", out);
+	      "the same time (10000). --curves: how costs grow, too. --jobs: whole jobs,\n"
+	      "in time, and nothing else.\n", out);
 }
 
 static void read_options(struct bench *b, int argc, char **argv)
@@ -519,6 +523,7 @@ static void read_options(struct bench *b, int argc, char **argv)
 		{ "mitigations", required_argument, NULL, 'm' },
 		{ "alive", required_argument, NULL, 'a' },
 		{ "curves", no_argument, NULL, 'c' },
+		{ "jobs", no_argument, NULL, 'j' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -538,6 +543,9 @@ static void read_options(struct bench *b, int argc, char **argv)
 			break;
 		case 'c':
 			b->curves = 1;
+			break;
+		case 'j':
+			b->jobs = 1;
 			break;
 		case 't':
 			b->trace = 1;

@@ -110,6 +110,7 @@ struct bench {
 	unsigned int alive;	/* VMs or forks at the same time, at most */
 	int trace;		/* each operation once */
 	int curves;		/* how costs grow, too */
+	int jobs;		/* whole jobs, and nothing else */
 	struct machine *m;	/* the one that most operations use */
 	struct utsname host;
 	char boot_id[40];
@@ -173,6 +174,17 @@ unsigned int max_alive(const struct bench *b, unsigned int n);
 void measure_snapshots(struct bench *b);
 /* The same of the fork of a VM with memory of @size, nearly all never touched. */
 void measure_fork_of(struct bench *b, const char *suffix, uint64_t size);
+/* A VM whose guest has touched all of it. */
+struct machine *touched(struct bench *b, uint64_t size);
+/* Writes pages, then reads others, all of them @apart; then HLT, and again. */
+struct guest job(uint64_t writes, uint64_t reads, uint64_t apart);
+/* The guest stands at its HLT, about to do @what. */
+void stand(struct bench *b, struct machine *m, struct guest what);
+/* A fork, at its next HLT. */
+struct machine *ran(struct bench *b, struct snapshot *s);
+
+/* jobs.c */
+void measure_jobs(struct bench *b);
 
 /* curves.c */
 void measure_curves(struct bench *b);

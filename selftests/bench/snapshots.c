@@ -43,7 +43,7 @@ SNIPPET(guest_job, 64,
 static struct machine *alive[MAX_ALIVE];
 static unsigned int nalive;
 
-static struct guest job(uint64_t writes, uint64_t reads, uint64_t apart)
+struct guest job(uint64_t writes, uint64_t reads, uint64_t apart)
 {
 	return (struct guest){
 		GUEST_CODE(guest_job), .bits = 64,
@@ -51,8 +51,7 @@ static struct guest job(uint64_t writes, uint64_t reads, uint64_t apart)
 	};
 }
 
-/* The guest stands at its HLT, about to do @what. */
-static void stand(struct bench *b, struct machine *m, struct guest what)
+void stand(struct bench *b, struct machine *m, struct guest what)
 {
 	b->on->start(m, &what);
 	b->on->run(m, STOP_HLT);
@@ -68,6 +67,11 @@ static struct machine *boot(struct bench *b, uint64_t size, uint64_t npages)
 	b->on->run(m, STOP_HLT);
 	b->on->run(m, STOP_HLT);
 	return m;
+}
+
+struct machine *touched(struct bench *b, uint64_t size)
+{
+	return boot(b, size, (size - DATA) / PAGE);
 }
 
 static struct snapshot *measure_snapshot(struct bench *b, struct machine *m)
@@ -117,7 +121,7 @@ static void measure_resets(struct bench *b, struct machine *m,
 	add_ticks(b, round, rounds, ROUNDS, 1);
 }
 
-static struct machine *ran(struct bench *b, struct snapshot *s)
+struct machine *ran(struct bench *b, struct snapshot *s)
 {
 	struct machine *m = b->on->fork(s);
 
@@ -282,7 +286,7 @@ void measure_fork_of(struct bench *b, const char *suffix, uint64_t size)
 
 void measure_snapshots(struct bench *b)
 {
-	struct machine *m = boot(b, MEMORY_SIZE, (MEMORY_SIZE - DATA) / PAGE);
+	struct machine *m = touched(b, MEMORY_SIZE);
 	struct snapshot *s = measure_snapshot(b, m);
 
 	measure_resets(b, m, &s, 1);
