@@ -40,7 +40,7 @@ enum wisp_revoke_reason {
 	WISP_REVOKE_RESET = 7,		/* so it is again, or counts as clean */
 };
 
-#ifdef WISP_DEBUG
+#ifdef CONFIG_WISP_DEBUG
 void wisp_ledger_narrow(struct wisp_slat *slat);
 void wisp_ledger_revoke(struct wisp_slat *slat, enum wisp_revoke_reason reason);
 void wisp_ledger_enable(void);

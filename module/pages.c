@@ -28,25 +28,31 @@ MODULE_PARM_DESC(max_memory_mib,
 /* Pages that are limited, and how many there may be. */
 static struct percpu_counter used_pages;
 static s64 limit_pages;
+static atomic_long_t all_pages;	/* of debug builds: kmemleak sees none */
 
 /* ---- pages --------------------------------------------------------------- */
 
 /* Counts pages that a user holds. False: they would be more than there may be. */
 bool wisp_page_charge(s64 npages, bool limited)
 {
-	if (!limited)
-		return true;
-	percpu_counter_add(&used_pages, npages);
-	if (percpu_counter_compare(&used_pages, limit_pages) <= 0)
-		return true;
-	percpu_counter_sub(&used_pages, npages);
-	return false;
+	if (limited) {
+		percpu_counter_add(&used_pages, npages);
+		if (percpu_counter_compare(&used_pages, limit_pages) > 0) {
+			percpu_counter_sub(&used_pages, npages);
+			return false;
+		}
+	}
+	if (IS_ENABLED(CONFIG_WISP_DEBUG))
+		atomic_long_add(npages, &all_pages);
+	return true;
 }
 
 void wisp_page_uncharge(s64 npages, bool limited)
 {
 	if (limited)
 		percpu_counter_sub(&used_pages, npages);
+	if (IS_ENABLED(CONFIG_WISP_DEBUG))
+		atomic_long_sub(npages, &all_pages);
 }
 
 /**
@@ -370,6 +376,7 @@ int wisp_pages_init(void)
 
 void wisp_pages_exit(void)
 {
+	WARN_ON(percpu_counter_sum(&used_pages) || atomic_long_read(&all_pages));
 	kmem_cache_destroy(node_cache);
 	percpu_counter_destroy(&used_pages);
 }

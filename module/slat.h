@@ -62,7 +62,7 @@ struct wisp_slat {
 	 */
 	atomic64_t generation;
 
-#ifdef WISP_DEBUG
+#ifdef CONFIG_WISP_DEBUG
 	/* The ledger's: how much was taken away, and of that revoked. */
 	atomic64_t narrowed;
 	atomic64_t revoked;

@@ -22,7 +22,7 @@
 #include "policy.h"
 #include "vm.h"
 
-#ifdef WISP_DEBUG
+#ifdef CONFIG_WISP_DEBUG
 static unsigned int reset_without;
 module_param(reset_without, uint, 0644);
 MODULE_PARM_DESC(reset_without,

@@ -30,7 +30,7 @@ static_assert(PAGE_SIZE == WISP_PAGE_SIZE);
 
 static atomic64_t last_id = ATOMIC64_INIT(0);
 
-#ifdef WISP_DEBUG
+#ifdef CONFIG_WISP_DEBUG
 static bool unchecked;
 module_param(unchecked, bool, 0644);
 MODULE_PARM_DESC(unchecked, "take any registers, for the hardware to refuse (test)");

@@ -19,7 +19,7 @@
 
 struct vmx_caps vmx_caps;
 
-#ifdef WISP_DEBUG
+#ifdef CONFIG_WISP_DEBUG
 static unsigned int vmx_without;
 module_param(vmx_without, uint, 0444);
 MODULE_PARM_DESC(vmx_without,

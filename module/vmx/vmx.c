@@ -49,7 +49,7 @@ static bool l1d_flush = true;
 module_param(l1d_flush, bool, 0444);
 MODULE_PARM_DESC(l1d_flush, "flush the L1D cache before a guest runs, where L1TF needs it");
 
-#ifdef WISP_DEBUG
+#ifdef CONFIG_WISP_DEBUG
 static unsigned int vmx_spoil;
 module_param(vmx_spoil, uint, 0644);
 MODULE_PARM_DESC(vmx_spoil, "add these secondary controls (test)");
