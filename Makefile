@@ -166,6 +166,7 @@ debug-kernel:
 	@selftests/lab/debug-kernel
 
 check-kernels:
+	@selftests/lab/packages check-kernels
 	+@selftests/check check-kernels
 
 # Another seed each time, and no end, where FUZZ does not say otherwise.

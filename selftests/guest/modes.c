@@ -4,6 +4,8 @@
  * reaches memory (above 4 GiB where the mode can), and faults. And a guest that
  * goes from the reset vector through all of them and back, by itself.
  */
+#include <cpuid.h>
+
 #include "kselftest_harness.h"
 #include "guest.h"
 
@@ -303,12 +305,21 @@ static __u32 word_at(FIXTURE_DATA(mode) * self, __u64 gpa)
 	return *(__u32 *)guest_at(&self->g, gpa);
 }
 
+static bool cpu_has_la57(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && ecx & 1 << 16;
+}
+
 TEST_F(mode, works)
 {
 	struct guest *g = &self->g;
 	__u64 size = load_code(g, variant->bits);
 	struct wisp_state before = *self->s;
 
+	/* Whether or not the host uses it. */
+	ASSERT_EQ(cpu_has_la57(), has_la57(g));
 	if (before.control.cr4 & CR4_LA57 && !has_la57(g)) {
 		EXPECT_EQ(-EINVAL, guest_run(g));
 		EXPECT_EQ(WISP_FIELD(state.control.cr4), g->page->field);
