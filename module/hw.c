@@ -66,7 +66,7 @@ bool wisp_hw_flush(struct wisp_vcpu *vcpu)
 	cpu->vcpu_id = vcpu->id;
 	cpu->generation = vcpu->slat_generation;
 	vcpu->tlb_stale = false;
-	return wisp_ledger_flush(vcpu, reason);
+	return !wisp_ledger_drops(reason);
 }
 
 void *wisp_hw_page(void)

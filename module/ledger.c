@@ -84,15 +84,17 @@ void wisp_ledger_expect(struct wisp_vcpu *vcpu)
 	this_cpu_write(ledger.stale, vcpu->tlb_stale);
 }
 
-bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason)
+bool wisp_ledger_drops(enum wisp_flush_reason reason)
 {
-	if (reason == drop_flush)
-		return false;
+	return reason == drop_flush;
+}
+
+void wisp_ledger_flushed(struct wisp_vcpu *vcpu)
+{
 	this_cpu_write(ledger.vcpu_id, vcpu->id);
 	this_cpu_write(ledger.narrowed,
 		       atomic64_read(&vcpu->vm->slat.narrowed));
 	this_cpu_write(ledger.stale, false);
-	return true;
 }
 
 void wisp_ledger_enter(struct wisp_vcpu *vcpu)
@@ -108,14 +110,6 @@ void wisp_ledger_enter(struct wisp_vcpu *vcpu)
 	OBJECT_IF(here->stale, 4,
 		  "wisp: vCPU %llu entered on translations of older registers\n",
 		  vcpu->id);
-}
-
-bool wisp_ledger_give(void)
-{
-	if (drop_flush == WISP_FLUSH_OTHERS)
-		return false;
-	wisp_ledger_enable();
-	return true;
 }
 
 void wisp_ledger_leave(void)

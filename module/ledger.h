@@ -45,9 +45,9 @@ void wisp_ledger_narrow(struct wisp_slat *slat);
 void wisp_ledger_revoke(struct wisp_slat *slat, enum wisp_revoke_reason reason);
 void wisp_ledger_enable(void);
 void wisp_ledger_expect(struct wisp_vcpu *vcpu);
-bool wisp_ledger_flush(struct wisp_vcpu *vcpu, enum wisp_flush_reason reason);
+bool wisp_ledger_drops(enum wisp_flush_reason reason);
+void wisp_ledger_flushed(struct wisp_vcpu *vcpu);
 void wisp_ledger_enter(struct wisp_vcpu *vcpu);
-bool wisp_ledger_give(void);
 void wisp_ledger_leave(void);
 #else
 /* Something that the tree led to, or that counted as dirty, is so no more. */
@@ -60,25 +60,21 @@ static inline void wisp_ledger_revoke(struct wisp_slat *slat,
 	atomic64_inc(&slat->generation);
 }
 
-/* Others may have used this CPU's tag: its translations are anybody's. */
+/* This CPU's tag may have others' translations, or has none. */
 static inline void wisp_ledger_enable(void) { }
 /* An entry begins; what was revoked until now must be flushed. */
 static inline void wisp_ledger_expect(struct wisp_vcpu *vcpu) { }
-/* The entry flushes its tag. Returns false where the flush is to be dropped. */
-static inline bool wisp_ledger_flush(struct wisp_vcpu *vcpu,
-				     enum wisp_flush_reason reason)
+/* Is a flush for this reason to be left out? */
+static inline bool wisp_ledger_drops(enum wisp_flush_reason reason)
 {
-	return true;
+	return false;
 }
+
+/* The tag is flushed, or will be by the entry: as the hardware was told. */
+static inline void wisp_ledger_flushed(struct wisp_vcpu *vcpu) { }
 
 /* The guest is entered now. */
 static inline void wisp_ledger_enter(struct wisp_vcpu *vcpu) { }
-
-/* The tag is flushed for others. Returns false where that is to be dropped. */
-static inline bool wisp_ledger_give(void)
-{
-	return true;
-}
 
 /* The window is over, and others may use the tag. */
 static inline void wisp_ledger_leave(void) { }

@@ -114,10 +114,12 @@ static void flush_tag(void)
 		     : : "a"(svm_host_hpa()) : "cc", "memory");
 	WARN_ONCE(stub->control.exit_code == SVM_EXIT_ERR,
 		  "wisp: VMRUN flushed nothing\n");
+	wisp_ledger_enable();
 }
 
 void svm_window_leave(struct wisp_vcpu *vcpu)
 {
-	if (unlikely(this_cpu_read(svm_cpus.shared)) && wisp_ledger_give())
+	if (unlikely(this_cpu_read(svm_cpus.shared)) &&
+	    !wisp_ledger_drops(WISP_FLUSH_OTHERS))
 		flush_tag();
 }

@@ -229,6 +229,8 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	control->tlb_ctl = TLB_CONTROL_DO_NOTHING;
 	if (unlikely(wisp_hw_flush(vcpu)))
 		control->tlb_ctl = svm_flush_tlb_ctl();
+	if (control->tlb_ctl != TLB_CONTROL_DO_NOTHING)
+		wisp_ledger_flushed(vcpu);
 	wisp_ledger_enter(vcpu);
 
 	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,

@@ -255,13 +255,16 @@ static u64 eptp(const struct vmx_vcpu *vmx)
 	return __pa(vmx->vcpu.vm->slat.root) | vmx_caps.eptp;
 }
 
-static void flush_ept(u64 eptp)
+static bool flush_ept(u64 eptp)
 {
 	const struct { u64 eptp, reserved; } operand = { eptp };
+	bool done = false;
 
-	asm volatile("1: invept %0, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : : "m"(operand), "r"((u64)VMX_EPT_EXTENT_CONTEXT)
+	asm volatile("1: invept %1, %2\n seta %0\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : "+r"(done)
+		     : "m"(operand), "r"((u64)VMX_EPT_EXTENT_CONTEXT)
 		     : "cc", "memory");
+	return done;
 }
 
 /* What a new VMCS holds is not defined. */
@@ -467,8 +470,8 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 		write_dirty(vmx);
 	write_general(vmx);
 	write_shadow(vmx);
-	if (unlikely(wisp_hw_flush(vcpu)))
-		flush_ept(eptp(vmx));
+	if (unlikely(wisp_hw_flush(vcpu)) && flush_ept(eptp(vmx)))
+		wisp_ledger_flushed(vcpu);
 	wisp_ledger_enter(vcpu);
 
 	if (vmx->launched)

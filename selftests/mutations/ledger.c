@@ -196,6 +196,32 @@ static bool reset(struct guest *g)
 	return !raw_reset(g->vm, -1) && read_data(g);
 }
 
+/* Memory that two VMs read, both at SLOT1, and an older snapshot of the first. */
+static struct guest reader;
+static int shared = -1, older = -1;
+
+static bool show(struct guest *g)
+{
+	return !raw_set_slot(g->vm, 1, SLOT1, HUGE, shared, 0, PROT_R) &&
+	       touched(g, SLOT1, false);
+}
+
+static bool show_to_both(struct guest *g)
+{
+	shared = raw_create_memory(g->sys, HUGE);
+	if (!show(g))
+		return false;
+	older = raw_snapshot(g->vm);
+	return older >= 0 && pwrite(shared, "x", 1, 0) == 1 && snapshot(g) &&
+	       !guest_create(&reader) && started(&reader) && show(&reader);
+}
+
+/* Another's memory is what it was when the snapshot was made. */
+static bool reset_below_reader(struct guest *g)
+{
+	return !raw_reset(g->vm, older) && touched(&reader, SLOT1, false);
+}
+
 FIXTURE(leaving_out) {
 	struct guest g;
 };
@@ -228,6 +254,8 @@ VARIANT(snapshot, NO_FLUSH, REVOKE_SNAPSHOT, REVOKED, read_data, snapshot);
 /* It sets registers, too: that flush is enough, unless it is left out, too. */
 VARIANT(reset, FLUSH_STATE, REVOKE_RESET, REVOKED | OLD_REGISTERS, snapshot_and_own,
 	reset);
+VARIANT(reset_below_reader, NO_FLUSH, REVOKE_MEMORY, REVOKED, show_to_both,
+	reset_below_reader);
 
 FIXTURE_SETUP(leaving_out)
 {
@@ -242,6 +270,11 @@ FIXTURE_TEARDOWN(leaving_out)
 {
 	EXPECT_TRUE(leave_out(NO_FLUSH, NO_REVOKE));
 	guest_destroy(&self->g);
+	if (variant->prepare == show_to_both) {
+		guest_destroy(&reader);
+		close(shared);
+		close(older);
+	}
 }
 
 TEST_F(leaving_out, nothing)
