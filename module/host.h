@@ -15,7 +15,7 @@ struct wisp_fpu {
 	void *xsave;	/* standard format, 64-byte aligned, wisp_host_xsave_size */
 };
 
-#define WISP_TRACERS	7
+#define WISP_TRACERS	8
 
 /* Host values, read at the window's start, never kept longer. */
 struct wisp_host {
