@@ -35,12 +35,13 @@ ROM = 0xd0000
 # In the first block, behind INFO.
 MODULES, MEMORY_MAP, LOADS, CMDLINE = 0x100, 0x200, 0x300, 0x400
 
+BIOS = "/usr/share/bochs/BIOS-bochs-latest"
 CONFIG = """\
 config_interface: textconfig
 display_library: nogui
 cpu: model={model}, count={smp}, quantum=32, ips={ips}, reset_on_triple_fault=0
 memory: guest={mem}, host={mem}
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
+romimage: file={bios}
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
 optromimage1: file=rom.bin, address={rom:#x}
 optramimage1: file=ram.bin, address={info:#x}
@@ -113,6 +114,22 @@ def write_ram(path, kernel, initrd, cmdline, mem):
         f.write(initrd)
 
 
+def locked_bios(path):
+    """BIOS whose IA32_FEATURE_CONTROL has the lock, but no VMXON"""
+    with open(BIOS, "rb") as f:
+        bios = f.read()
+    # RDMSR; OR $5, EAX; WRMSR: for the first CPU and, in 16-bit code, the others
+    for prefix in b"", b"\x66":
+        enable, lock = (b"\x0f\x32" + prefix + b"\x83\xc8" + value + b"\x0f\x30"
+                        for value in (b"\5", b"\1"))
+        if bios.count(enable) != 1:
+            sys.exit(f"bochs: {BIOS} enables VMX in another way")
+        bios = bios.replace(enable, lock)
+    with open(path, "wb") as f:
+        f.write(bios)
+    return path
+
+
 def write_rom(path):
     defines = {"ADDRESS": ROM, "BLOCK": BLOCK, "INFO": INFO, "SCRATCH": SCRATCH,
                "LOADS": INFO + LOADS, "PADDING_END": PADDING_END}
@@ -136,7 +153,8 @@ def command(boot, program, model, append=""):
               boot.path("initramfs.cpio"), cmdline, boot.mem)
     write_rom(boot.path("rom.bin"))
     with open(boot.path("bochsrc"), "w") as f:
-        f.write(CONFIG.format(model=model, smp=boot.smp, ips=ips,
+        bios = locked_bios(boot.path("bios.bin")) if boot.vmx_locked else BIOS
+        f.write(CONFIG.format(model=model, smp=boot.smp, ips=ips, bios=bios,
                               mem=boot.mem, rom=ROM, info=INFO))
         if boot.traces:
             f.write(TRACE_CONFIG)

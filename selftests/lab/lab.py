@@ -130,6 +130,8 @@ class Kernel(collections.namedtuple("Kernel", "version image tree")):
     def stock_module(self, name):
         """One of its own: its path, or None."""
         folder = os.path.dirname(self.tree) + "/kernel"
+        if not os.path.isdir(folder):
+            folder = self.tree + "/arch/x86"  # built and not installed
         found = glob.glob(f"{folder}/**/{name}.ko*", recursive=True)
         return found[0] if found else None
 
@@ -365,6 +367,7 @@ class Boot:
         where another one loads x87 state at that moment ("testing.rst")
     one_thread: QEMU has one for all CPUs, in turns: without what goes wrong between
         its threads ("testing.rst"), but also without what only happens at once
+    vmx_locked: the firmware of the lab vmx has locked VMX off; no insmod
     cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
         False to load none
@@ -377,10 +380,11 @@ class Boot:
                  timeout=120, icount=False, cpu="", kernel=None, append="",
                  files=(), module=None, debug=False, insmod_args="",
                  interactive=False, kvm=False, traces=0, spare=True,
-                 one_thread=False):
+                 one_thread=False, vmx_locked=False):
         if lab not in LABS:
             raise LabError(f"no lab '{lab}'; there are: {' '.join(LABS)}")
         self.lab, self.mem, self.icount = lab, mem, icount
+        self.vmx_locked = vmx_locked
         self.traces = traces
         self.smp = smp or (1 if in_bochs(lab) or icount else 2)
         self.one_thread = one_thread or in_bochs(lab) or self.smp == 1
@@ -412,7 +416,8 @@ class Boot:
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
-        config = {"interactive": int(self.interactive), "insmod": int(bool(module)),
+        insmod = int(bool(module) and not self.vmx_locked)
+        config = {"interactive": int(self.interactive), "insmod": insmod,
                   "insmod_args": insmod_args, "spare": int(self.spare)}
         cpio.text("/lab/config", "".join(f"{k}={shlex.quote(str(v))}\n"
                                          for k, v in config.items()))

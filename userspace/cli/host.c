@@ -4,6 +4,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,6 +55,27 @@ uint64_t host_now(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* What the kernel makes of the CPU's features: not what CPUID says. */
+static bool kernel_has(const char *flag)
+{
+	char *line = NULL, *word, *rest;
+	bool found = false;
+	size_t size = 0;
+	FILE *file;
+
+	file = fopen("/proc/cpuinfo", "r");
+	if (!file)
+		return false;
+	while (getline(&line, &size, file) > 0 && strncmp(line, "flags", 5))
+		;
+	rest = line;
+	while (!found && (word = strsep(&rest, " \t\n")))
+		found = !strcmp(word, flag);
+	free(line);
+	fclose(file);
+	return found;
+}
+
 static void missing_reason(char *text, size_t size)
 {
 	struct host_cpu cpu;
@@ -66,6 +88,12 @@ static void missing_reason(char *text, size_t size)
 	else if (cpu.svm && !cpu.nested_paging)
 		snprintf(text, size,
 			 "this CPU has SVM without nested paging: use another host");
+	else if (cpu.vmx && !kernel_has("vmx"))
+		snprintf(text, size,
+			 "the firmware has turned VMX off: enable it in the firmware's set-up");
+	else if (kernel_has("fred"))
+		snprintf(text, size,
+			 "the kernel uses FRED, with which the driver does not work: boot with fred=off");
 	else
 		snprintf(text, size,
 			 "there is no /dev/wisp: load the driver with insmod wisp.ko; if that fails, dmesg says why");
