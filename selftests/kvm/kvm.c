@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 
+#include "../modules.h"
 #include "kvm.h"
 
 #define CPUID_MAX	200
@@ -134,43 +133,9 @@ int kvm_run(struct kvm *k)
 
 /* ---- the modules ---------------------------------------------------------- */
 
-#define MODULES_MAX	8
-
-/* As they are to be loaded. Returns how many there are. */
-static int list_modules(char names[][60])
-{
-	FILE *f = fopen("/kvm/modules", "r");
-	int n = 0;
-
-	while (f && n < MODULES_MAX && fscanf(f, "%59s", names[n]) == 1)
-		n++;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-static int load_module(const char *name)
-{
-	char path[500];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/kvm/%s.ko", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret == -EEXIST ? 0 : ret;
-}
-
 int kvm_load_modules(void)
 {
-	char names[MODULES_MAX][60];
-	int n = list_modules(names), ret = n ? 0 : -ENOENT;
-
-	for (int i = 0; i < n && !ret; i++)
-		ret = load_module(names[i]);
-	return ret;
+	return modules_load("/kvm");
 }
 
 /* A file's end may lag behind its last close, and with it the reference. */
@@ -189,10 +154,10 @@ static int unload_module(const char *name)
 
 int kvm_unload_modules(void)
 {
-	char names[MODULES_MAX][60];
+	char names[MODULES_MAX][MODULE_NAME_MAX];
 	int ret = 0;
 
-	for (int i = list_modules(names) - 1; i >= 0 && !ret; i--) {
+	for (int i = modules_list("/kvm", names) - 1; i >= 0 && !ret; i--) {
 		for (char *p = names[i]; *p; p++)
 			if (*p == '-')
 				*p = '_';

@@ -439,20 +439,23 @@ class Boot:
         cpio.file(self.path("guest.cpio"), "/guest.cpio")
         cpio.write(self.path("initramfs.cpio"))
 
-    def _add_kvm(self, cpio):
-        """KVM's modules in /kvm, and in which order they are to be loaded."""
-        vendor = "kvm-intel" if self.lab == "vmx" else "kvm-amd"
+    def _add_modules(self, cpio, folder, *wanted):
+        """Modules of its kernel's in a folder: in which order, its file modules has."""
         names = []
-        for path in self.kernel.with_needed(vendor):
+        for path in self.kernel.with_needed(*wanted):
             name = os.path.basename(path).partition(".")[0]
             # Without a signature, which takes Bochs seconds to verify.
             stripped = self.path(name + ".ko")
             with open(stripped, "wb") as f:
                 f.write(unpacked(path))
             subprocess.run(["strip", "-g", stripped], check=True)
-            cpio.file(stripped, f"/kvm/{name}.ko")
+            cpio.file(stripped, f"{folder}/{name}.ko")
             names.append(name)
-        cpio.text("/kvm/modules", "".join(n + "\n" for n in names))
+        cpio.text(folder + "/modules", "".join(n + "\n" for n in names))
+
+    def _add_kvm(self, cpio):
+        self._add_modules(cpio, "/kvm",
+                          "kvm-intel" if self.lab == "vmx" else "kvm-amd")
         if msr := self.kernel.stock_module("msr"):
             cpio.binary("/msr.ko", unpacked(msr))
 
