@@ -90,6 +90,19 @@ static inline int raw_create_memory_over(int sys, uint64_t size, int file,
 	return raw(sys, WISP_CREATE_MEMORY, &arg);
 }
 
+/* Another fd of the object that the VM has in the slot. */
+static inline int raw_memory_of_slot(int sys, int vm, uint64_t slot)
+{
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.flags = WISP_MEMORY_OF_SLOT,
+		.file = vm,
+		.file_offset = slot,
+	};
+
+	return raw(sys, WISP_CREATE_MEMORY, &arg);
+}
+
 static inline int raw_create_vm(int sys)
 {
 	struct wisp_create_vm arg = { .size = sizeof(arg) };

@@ -76,15 +76,6 @@ static __u64 word(int vm, __u64 gpa)
 	return pread(vm, &value, 8, gpa) == 8 ? value : ~0ULL;
 }
 
-static int memory_of(int sys, int vm)
-{
-	struct wisp_create_memory arg = {
-		.size = sizeof(arg), .flags = WISP_MEMORY_OF_SLOT, .file = vm,
-	};
-
-	return raw(sys, WISP_CREATE_MEMORY, &arg);
-}
-
 TEST_F(forks, untouched)
 {
 	EXPECT_EQ(7, found(self));
@@ -104,7 +95,7 @@ TEST_F(forks, written_before_use)
 
 TEST_F(forks, written_by_a_mapping_before_use)
 {
-	int fd = memory_of(self->g.sys, self->vm);
+	int fd = raw_memory_of_slot(self->g.sys, self->vm, 0);
 	__u64 *mapped;
 
 	ASSERT_LE(0, fd);
@@ -122,7 +113,7 @@ TEST_F(forks, discarded_before_use)
 	struct wisp_discard discard = {
 		.size = sizeof(discard), .offset = GUEST_DATA, .discard_size = PAGE,
 	};
-	int fd = memory_of(self->g.sys, self->vm);
+	int fd = raw_memory_of_slot(self->g.sys, self->vm, 0);
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, raw(fd, WISP_DISCARD, &discard));
@@ -164,7 +155,7 @@ TEST_F(forks, discarded_and_frozen)
 	struct wisp_discard discard = {
 		.size = sizeof(discard), .offset = GUEST_DATA, .discard_size = PAGE,
 	};
-	int fd = memory_of(self->g.sys, self->vm), s;
+	int fd = raw_memory_of_slot(self->g.sys, self->vm, 0), s;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, raw(fd, WISP_DISCARD, &discard));
@@ -184,7 +175,7 @@ TEST_F(forks, discarded_and_frozen)
 
 TEST_F(forks, one_of_each_origin)
 {
-	int fd = memory_of(self->g.sys, self->vm);
+	int fd = raw_memory_of_slot(self->g.sys, self->vm, 0);
 	const __u64 size = GUEST_SIZE;
 
 	ASSERT_LE(0, fd);
@@ -224,17 +215,6 @@ TEST_F(forks, one_object_twice)
 
 /* ---- calls that fail half-way -------------------------------------------------------- */
 
-static bool is_dirty(int vm, __u64 gpa)
-{
-	__u64 pages[256];
-	int n = raw_dirty(vm, pages, 256);
-
-	for (int i = 0; i < n; i++)
-		if (pages[i] == gpa)
-			return true;
-	return false;
-}
-
 /* Another VM has an object, too: a snapshot is EBUSY, and changes nothing. */
 TEST_F(forks, failed_snapshot)
 {
@@ -246,10 +226,10 @@ TEST_F(forks, failed_snapshot)
 	ASSERT_EQ(0, raw_set_slot(other.vm, 1, OTHER, PAGE, memory, 0, PROT_RW));
 	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(self->g.vm, self->g.page));
 	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(self->g.vm, self->g.page));
-	ASSERT_TRUE(is_dirty(self->g.vm, GUEST_DATA));
+	ASSERT_TRUE(guest_is_dirty(self->g.vm, GUEST_DATA));
 	ASSERT_EQ(0, raw_set_slot(self->g.vm, 1, OTHER, PAGE, memory, 0, PROT_RW));
 	EXPECT_EQ(-EBUSY, raw_snapshot(self->g.vm));
-	EXPECT_TRUE(is_dirty(self->g.vm, GUEST_DATA));
+	EXPECT_TRUE(guest_is_dirty(self->g.vm, GUEST_DATA));
 	EXPECT_EQ(8ULL, word(self->g.vm, GUEST_DATA));
 	EXPECT_EQ(0, raw_reset(self->g.vm, self->snapshot));
 	EXPECT_EQ(7ULL, word(self->g.vm, GUEST_DATA));
@@ -276,7 +256,7 @@ TEST_F(forks, failed_reset)
 	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
 	EXPECT_EQ(-EBUSY, raw_reset(g->vm, sa));
 	EXPECT_EQ(8ULL, word(g->vm, GUEST_DATA));
-	EXPECT_TRUE(is_dirty(g->vm, GUEST_DATA));
+	EXPECT_TRUE(guest_is_dirty(g->vm, GUEST_DATA));
 	ASSERT_EQ(0, raw_reset(g->vm, -1));
 	EXPECT_EQ(7ULL, word(g->vm, GUEST_DATA));
 	guest_destroy(&other);
@@ -301,8 +281,8 @@ TEST_F(forks, discarded_is_not_dirty)
 	for (int round = 0; round < 50; round++) {
 		ASSERT_EQ(0, raw(g->fd, WISP_DISCARD, &discard));
 		EXPECT_EQ(n - 4, raw_dirty(g->vm, pages, 64));
-		EXPECT_FALSE(is_dirty(g->vm, GUEST_DATA + PAGE));
-		EXPECT_TRUE(is_dirty(g->vm, GUEST_DATA + 5 * PAGE));
+		EXPECT_FALSE(guest_is_dirty(g->vm, GUEST_DATA + PAGE));
+		EXPECT_TRUE(guest_is_dirty(g->vm, GUEST_DATA + 5 * PAGE));
 		for (__u64 i = 0; i < 4; i++)
 			ASSERT_EQ(8, pwrite(g->vm, &value, 8, GUEST_DATA + i * PAGE));
 		EXPECT_EQ(n, raw_dirty(g->vm, pages, 64));

@@ -256,6 +256,17 @@ void guest_wait_counting(struct guest *g, __u64 gpa)
 		;
 }
 
+bool guest_is_dirty(int vm, __u64 gpa)
+{
+	__u64 pages[1024];
+	int n = raw_dirty(vm, pages, 1024);
+
+	for (int i = 0; i < n && i < 1024; i++)
+		if (pages[i] == gpa)
+			return true;
+	return false;
+}
+
 static void *thread_run(void *data)
 {
 	struct guest_thread *t = data;

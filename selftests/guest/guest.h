@@ -142,6 +142,9 @@ bool guest_has_trapped(struct guest *g, int vector);
 /* Waits until the guest's counter moves: then it is in its run. */
 void guest_wait_counting(struct guest *g, __u64 gpa);
 
+/* Whether WISP_DIRTY has the page. */
+bool guest_is_dirty(int vm, __u64 gpa);
+
 struct guest_thread {
 	struct guest *guest;
 	int vcpu;

@@ -316,22 +316,10 @@ TEST_F_TIMEOUT(window, a_place_has_one_winner, 120)
 
 /* ---- a slot's memory ----------------------------------------------------- */
 
-static int slot_memory(int sys, int vm, __u64 slot)
-{
-	struct wisp_create_memory arg = {
-		.size = sizeof(arg),
-		.flags = WISP_MEMORY_OF_SLOT,
-		.file = vm,
-		.file_offset = slot,
-	};
-
-	return raw(sys, WISP_CREATE_MEMORY, &arg);
-}
-
 TEST_F(window, a_forks_memory_is_mapped)
 {
 	int vm = fork_at(self->g.sys, self->snapshot, 0);
-	int memory = slot_memory(self->g.sys, vm, 0);
+	int memory = raw_memory_of_slot(self->g.sys, vm, 0);
 	struct wisp_discard discard = {
 		.size = sizeof(discard), .offset = GUEST_DATA, .discard_size = PAGE,
 	};
@@ -355,7 +343,7 @@ TEST_F(window, a_forks_memory_is_mapped)
 	EXPECT_EQ(0, raw_reset(vm, -1));
 	EXPECT_EQ(1, *count);
 	close(memory);
-	memory = slot_memory(self->g.sys, vm, 0);
+	memory = raw_memory_of_slot(self->g.sys, vm, 0);
 	ASSERT_LE(0, memory);
 	ASSERT_EQ(0, raw(memory, WISP_DISCARD, &discard));
 	EXPECT_EQ(0, *count);
@@ -379,15 +367,15 @@ TEST_F(window, a_slots_memory_is_all_the_vms)
 	ASSERT_EQ(0, raw_set_slot(vm, 2, 0x20000, 3 * PAGE, memory, PAGE, PROT_RW));
 	ASSERT_EQ(0, raw_set_slot(vm, 3, 0x30000, 4 * PAGE, memory, 0, PROT_RW));
 	for (int slot = 0; slot < 3; slot++)
-		EXPECT_EQ(-EPERM, slot_memory(sys, vm, slot));
-	fd = slot_memory(sys, vm, 3);
+		EXPECT_EQ(-EPERM, raw_memory_of_slot(sys, vm, slot));
+	fd = raw_memory_of_slot(sys, vm, 3);
 	EXPECT_LE(0, fd);
 	close(fd);
-	EXPECT_EQ(-ENOENT, slot_memory(sys, vm, 4));
-	EXPECT_EQ(-ENOENT, slot_memory(sys, vm, 1ULL << 32));
-	EXPECT_EQ(-EINVAL, slot_memory(sys, memory, 3));
-	EXPECT_EQ(-EINVAL, slot_memory(sys, self->snapshot, 0));
-	EXPECT_EQ(-EBADF, slot_memory(sys, 999, 0));
+	EXPECT_EQ(-ENOENT, raw_memory_of_slot(sys, vm, 4));
+	EXPECT_EQ(-ENOENT, raw_memory_of_slot(sys, vm, 1ULL << 32));
+	EXPECT_EQ(-EINVAL, raw_memory_of_slot(sys, memory, 3));
+	EXPECT_EQ(-EINVAL, raw_memory_of_slot(sys, self->snapshot, 0));
+	EXPECT_EQ(-EBADF, raw_memory_of_slot(sys, 999, 0));
 	close(memory);
 	close(vm);
 }
