@@ -202,6 +202,198 @@ TEST_F(snapshots, shared_over_fork)
 	guest_destroy(&g);
 }
 
+/* ---- written by another process ------------------------------------------------- */
+
+/* Which pages it writes from GUEST_DATA on, in which the guest has counted to 1. */
+#define HELD	3	/* by its mapping, also before the snapshot */
+#define MAPPED	5	/* by its mapping */
+#define COPIED	7	/* by pwrite() */
+#define UNUSED	(NPAGES + 7)	/* by its mapping, where there was none */
+
+static const int written[] = { HELD, MAPPED, COPIED, UNUSED };
+
+static __u64 word_at(int fd, int page)
+{
+	__u64 value;
+
+	return pread(fd, &value, 8, GUEST_DATA + page * PAGE) == 8 ? value : ~0ULL;
+}
+
+/* What is at a page that somebody may have written, before they did. */
+static __u64 base_of(int page)
+{
+	return page == UNUSED ? 0 : 1;
+}
+
+static bool tell(int socket)
+{
+	return write(socket, "", 1) == 1;
+}
+
+static bool is_told(int socket)
+{
+	char byte;
+
+	return read(socket, &byte, 1) == 1;
+}
+
+/* The other process writes whenever it is told; what it does not find it reports. */
+static int write_when_told(int socket, int fd, volatile __u64 *mapped)
+{
+	const volatile __u64 *at;
+
+	if (!is_told(socket))
+		return 20;
+	mapped[HELD * PAGE / 8] = 1;
+	for (__u64 round = 0; tell(socket) && is_told(socket); round++) {
+		for (int i = 0; i < 4; i++) {
+			at = mapped + written[i] * PAGE / 8;
+			/* A page that was only read is not to be a way in, either. */
+			if (*at != base_of(written[i]))
+				return 21 + i;
+		}
+		mapped[HELD * PAGE / 8] = 100 + round;
+		mapped[MAPPED * PAGE / 8] = 100 + round;
+		mapped[UNUSED * PAGE / 8] = 100 + round;
+		if (pwrite(fd, &(__u64){ 100 + round }, 8, GUEST_DATA + COPIED * PAGE) !=
+		    8)
+			return 30;
+	}
+	return 0;
+}
+
+static volatile __u64 *map_data(int memory)
+{
+	void *p = mmap(NULL, (UNUSED + 1) * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       memory, GUEST_DATA);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* It has inherited all, or nothing: then the fd comes by the socket. */
+static void write_elsewhere(const int *sockets, int fd, volatile __u64 *mapped)
+{
+	/* So that it ends with the test. */
+	close(sockets[0]);
+	if (fd < 0 && !receive_fds(sockets[1], &fd, 1))
+		_exit(10);
+	if (!mapped)
+		mapped = map_data(fd);
+	_exit(mapped ? write_when_told(sockets[1], fd, mapped) : 11);
+}
+
+static void expect_base(struct __test_metadata *_metadata, int fd)
+{
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(base_of(written[i]), word_at(fd, written[i]))
+			TH_LOG("page %d", written[i]);
+	}
+}
+
+/* @vm is written by who is at the other end of @socket, and has the fd of its memory. */
+static void expect_tracked(struct __test_metadata *_metadata, int sys, int vm,
+			   int socket, volatile __u64 *mapped)
+{
+	int s, sibling;
+
+	ASSERT_TRUE(tell(socket));
+	ASSERT_TRUE(is_told(socket));
+	s = raw_snapshot(vm);
+	ASSERT_LE(0, s);
+	sibling = raw_fork(sys, s);
+	ASSERT_LE(0, sibling);
+	EXPECT_EQ(0, raw_dirty(vm, NULL, 0));
+	for (__u64 round = 0; round < 4; round++) {
+		ASSERT_TRUE(tell(socket));
+		ASSERT_TRUE(is_told(socket));
+		/* Nobody else has written, not even the guest. */
+		EXPECT_EQ(4, raw_dirty(vm, NULL, 0));
+		for (int i = 0; i < 4; i++) {
+			__u64 offset = written[i] * PAGE;
+
+			EXPECT_TRUE(guest_is_dirty(vm, GUEST_DATA + offset))
+				TH_LOG("page %d", written[i]);
+			EXPECT_EQ(100 + round, word_at(vm, written[i]));
+			EXPECT_EQ(100 + round, mapped[offset / 8]);
+		}
+		expect_base(_metadata, s);
+		expect_base(_metadata, sibling);
+		EXPECT_EQ(0, raw_dirty(sibling, NULL, 0));
+		ASSERT_EQ(0, raw_reset(vm, round & 1 ? -1 : s));
+		expect_base(_metadata, vm);
+	}
+	close(sibling);
+	close(s);
+}
+
+FIXTURE(elsewhere) {
+	int sockets[2];
+	struct guest g;
+};
+
+FIXTURE_VARIANT(elsewhere) {
+	bool inherits;	/* it is forked with fd and mapping, or gets the fd */
+	bool fork;	/* the VM is a fork, and its memory has one fd more */
+	uid_t uid;
+};
+
+FIXTURE_VARIANT_ADD(elsewhere, child) { .inherits = true };
+FIXTURE_VARIANT_ADD(elsewhere, childs_fork) { .inherits = true, .fork = true };
+FIXTURE_VARIANT_ADD(elsewhere, fd) { .uid = NOBODY };
+FIXTURE_VARIANT_ADD(elsewhere, forks_fd) { .fork = true, .uid = NOBODY };
+
+FIXTURE_SETUP(elsewhere)
+{
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
+}
+
+FIXTURE_TEARDOWN(elsewhere)
+{
+	close(self->sockets[0]);
+}
+
+TEST_F(elsewhere, writes_are_tracked_and_taken_back)
+{
+	int first, vm, memory, socket = self->sockets[0];
+	volatile __u64 *mapped;
+	pid_t pid = -1;
+
+	/* Who inherits nothing is there before there is anything. */
+	if (!variant->inherits) {
+		pid = fork_user(variant->uid);
+		if (!pid)
+			write_elsewhere(self->sockets, -1, NULL);
+	}
+	first = counted(&self->g);
+	ASSERT_LE(0, first);
+	vm = variant->fork ? raw_fork(self->g.sys, first) : dup(self->g.vm);
+	memory = raw_memory_of_slot(self->g.sys, vm, 0);
+	ASSERT_LE(0, memory);
+	mapped = map_data(memory);
+	ASSERT_TRUE(mapped);
+	if (variant->inherits) {
+		pid = fork_user(variant->uid);
+		if (!pid)
+			write_elsewhere(self->sockets, memory, mapped);
+	} else {
+		send_fds(socket, &memory, 1);
+	}
+	ASSERT_LE(0, pid);
+	close(self->sockets[1]);
+	expect_tracked(_metadata, self->g.sys, vm, socket, mapped);
+	/* No more rounds. */
+	shutdown(socket, SHUT_RDWR);
+	EXPECT_EQ(0, wait_child(pid));
+	expect_base(_metadata, first);
+	munmap((void *)mapped, (UNUSED + 1) * PAGE);
+	close(memory);
+	close(vm);
+	close(first);
+	guest_destroy(&self->g);
+}
+
+/* ---- numbers ---------------------------------------------------------------------- */
+
 /* The child: each fork has run, and is killed where it is. */
 static void fork_and_wait(int socket, int n)
 {
