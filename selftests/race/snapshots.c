@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "kselftest_harness.h"
-#include "../guest/guest.h"
+#include "../life/life.h"
 #include "random.h"
 
 #define NPAGES	64
@@ -248,6 +248,116 @@ TEST_F_TIMEOUT(snapshots, taken_while_written, 120)
 	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
 	expect_base(_metadata, self->g.vm);
 	expect_base_in_guest(_metadata, &self->g);
+	expect_base(_metadata, self->snapshot);
+}
+
+/* Nothing of it is lost, and nothing gets to where it is not to be. */
+static void *count_by_mapping(void *data)
+{
+	struct _test_data_snapshots *self = data;
+	volatile __u64 *word = guest_at(&self->g, BASE);
+
+	for (__u64 n = *word; !stopped(self); n++) {
+		if (*word != n)
+			wrong(self);
+		*word = n + 1;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(snapshots, taken_of_a_counter, 120)
+{
+	__u64 before, after;
+	pthread_t thread;
+	int s;
+
+	beside(_metadata, self, count_by_mapping, &thread);
+	for (int i = 0; i < ROUNDS / 4; i++) {
+		s = raw_snapshot(self->g.vm);
+		ASSERT_LE(0, s);
+		ASSERT_EQ(8, pread(s, &before, 8, BASE));
+		guest_wait_counting(&self->g, BASE);
+		EXPECT_TRUE(guest_is_dirty(self->g.vm, BASE));
+		ASSERT_EQ(8, pread(s, &after, 8, BASE));
+		EXPECT_EQ(before, after);
+		close(s);
+	}
+	end(self, &thread, 1);
+	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	expect_base(_metadata, self->g.vm);
+}
+
+enum part { VM, SNAPSHOT, MEMORY, MAPPING, PARTS };
+
+/* A fork, a snapshot of it, its memory: of each there is one fd. */
+struct closer {
+	int fds[MAPPING];
+	volatile __u64 *mapped;
+	__u64 seed;
+	pthread_t thread;
+};
+
+/* Writes, and lets one part after the other go. */
+static void *close_parts(void *data)
+{
+	struct closer *c = data;
+	unsigned int left = (1 << PARTS) - 1;
+
+	while (left) {
+		__u64 part = random_below(&c->seed, PARTS);
+
+		for (int i = 0; left & 1 << MAPPING && i < NPAGES; i++)
+			c->mapped[i * PAGE / 8] = 8;
+		if (!(left & 1 << part))
+			continue;
+		if (part == MAPPING)
+			munmap((void *)c->mapped, NPAGES * PAGE);
+		else
+			close(c->fds[part]);
+		left &= ~(1 << part);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static int make_parts(struct _test_data_snapshots *self, struct closer *c)
+{
+	void *p;
+
+	c->fds[VM] = raw_fork(self->g.sys, self->snapshot);
+	c->fds[SNAPSHOT] = raw_snapshot(c->fds[VM]);
+	c->fds[MEMORY] = raw_memory_of_slot(self->g.sys, c->fds[VM], 0);
+	p = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		 c->fds[MEMORY], BASE);
+	c->mapped = p;
+	return p == MAP_FAILED || c->fds[SNAPSHOT] < 0 ? -errno :
+	       -pthread_create(&c->thread, NULL, close_parts, c);
+}
+
+/* Until the VM has gone. What was asked for is there to the end of the call. */
+TEST_F_TIMEOUT(snapshots, closed_while_reset, 120)
+{
+	int refs = module_refs(), without = 0;
+	struct closer c = { .seed = 3 };
+
+	for (int i = 0; i < ROUNDS / 4; i++) {
+		int ret, other;
+
+		ASSERT_EQ(0, make_parts(self, &c));
+		do {
+			/* The VM does not have it any more: only its fd has. */
+			other = raw_reset(c.fds[VM], c.fds[SNAPSHOT]);
+			ret = raw_reset(c.fds[VM], -1);
+			ret = raw_reset(c.fds[VM], self->snapshot) ?: ret;
+			without += other && !ret;
+			ASSERT_TRUE(!other || other == -EBADF);
+		} while (!ret);
+		EXPECT_EQ(-EBADF, ret);
+		pthread_join(c.thread, NULL);
+	}
+	EXPECT_LT(0, without);
+	EXPECT_EQ(refs, wait_refs(refs));
+	expect_base(_metadata, self->g.vm);
 	expect_base(_metadata, self->snapshot);
 }
 
