@@ -45,6 +45,8 @@ SPLAT = re.compile("|".join([
 # quiet, or the serial console is half of the boot; warnings still show.
 CMDLINE = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
            " printk.devkmsg=on cryptomgr.notests")
+# What guest/io loads: it is in /io of each lab.
+IO_MODULES = ["brd", "vhost_vsock"]
 LOADING = "lab: loading"
 DONE = "lab: done"
 BEGIN = re.compile(rb"# lab: begin\r?\n")
@@ -413,6 +415,9 @@ class Boot:
             (cpio.tree if os.path.isdir(host) else cpio.file)(host, name)
         if kvm:
             self._add_kvm(cpio)
+        # The debug kernel has no modules.
+        if not is_debug(self.lab):
+            self._add_modules(cpio, "/io", *IO_MODULES)
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
