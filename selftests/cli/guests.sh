@@ -51,7 +51,7 @@ judge() {
 }
 
 # What is above 3 GiB goes on above the hole below 4 GiB, and is used first.
-start stock-3328M '1 512' 3328M $KERNEL
+start stock-3328M '1 2816' 3328M $KERNEL
 start cloud-128M 2 128M $CLOUD
 start cloud-512M 3 512M $CLOUD
 guests='stock-3328M cloud-128M cloud-512M'

@@ -133,7 +133,7 @@ class Kernel(collections.namedtuple("Kernel", "version image tree")):
         """One of its own: its path, or None."""
         folder = os.path.dirname(self.tree) + "/kernel"
         if not os.path.isdir(folder):
-            folder = self.tree + "/arch/x86"  # built and not installed
+            folder = self.tree  # built and not installed
         found = glob.glob(f"{folder}/**/{name}.ko*", recursive=True)
         return found[0] if found else None
 
