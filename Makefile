@@ -156,18 +156,18 @@ bench-long: bench
 
 check:
 	@selftests/lab/packages check
-	+@selftests/check $(or $(CHECKS),$(if $(LAB_CHOSEN),build $(LAB)))
+	@selftests/check $(or $(CHECKS),$(if $(LAB_CHOSEN),build $(LAB)))
 
 check-debug:
 	@selftests/lab/packages check-debug
-	+@selftests/check check-debug
+	@selftests/check check-debug
 
 debug-kernel:
 	@selftests/lab/debug-kernel
 
 check-kernels:
 	@selftests/lab/packages check-kernels
-	+@selftests/check check-kernels
+	@selftests/check check-kernels
 
 # Another seed each time, and no end, where FUZZ does not say otherwise.
 FUZZ ?= code
@@ -178,4 +178,4 @@ fuzz: lab
 		$(wordlist 2,99,$(FUZZ))
 
 check-long:
-	+@selftests/check check-long
+	@selftests/check check-long
