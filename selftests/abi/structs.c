@@ -695,7 +695,7 @@ TEST_F(query, says_what_the_host_can_do)
 		    q->backend == WISP_BACKEND_VMX);
 	EXPECT_EQ(0UL, q->features & ~WISP_FEATURE_INST_BYTES);
 	EXPECT_EQ(0UL, q->quirks & ~(WISP_QUIRK_NO_NRIP | WISP_QUIRK_NO_HUGE |
-				     WISP_QUIRK_RANDOM));
+				     WISP_QUIRK_RANDOM | WISP_QUIRK_NO_DIRTY));
 	EXPECT_EQ((__u32)STATE_ALL, q->state_groups);
 	EXPECT_LE(1U, q->max_vcpus);
 	EXPECT_LE(8U, q->max_slots);

@@ -300,6 +300,12 @@ TEST_F(snapshot, what_the_vmm_writes_comes_back_too)
 	close(s);
 }
 
+/* How many of @n pages that were written are listed after a reset. */
+static int written_once(const struct guest *g, int n)
+{
+	return g->query.quirks & WISP_QUIRK_NO_DIRTY ? n : 0;
+}
+
 TEST_F(snapshot, dirty_lists_what_was_written)
 {
 	struct machine m = of(&self->g);
@@ -322,7 +328,7 @@ TEST_F(snapshot, dirty_lists_what_was_written)
 		}
 		EXPECT_EQ(n, raw_dirty(m.vm, pages, 1));
 		ASSERT_EQ(0, raw_reset(m.vm, s));
-		EXPECT_EQ(0, raw_dirty(m.vm, pages, 256));
+		EXPECT_EQ(written_once(&self->g, n), raw_dirty(m.vm, pages, 256));
 	}
 	close(s);
 }
@@ -598,15 +604,16 @@ TEST_F(snapshot, reading_makes_nothing_dirty)
 {
 	struct machine m = of(&self->g);
 	__u64 pages[256];
-	int s;
+	int s, n;
 
 	stand(_metadata, &self->g, count, count_end, 4);
 	s = raw_snapshot(m.vm);
 	ASSERT_LE(0, s);
 	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	n = raw_dirty(m.vm, pages, 256);
 	ASSERT_EQ(0, raw_reset(m.vm, s));
 	expect_words(_metadata, m.vm, 4, 0);
-	EXPECT_EQ(0, raw_dirty(m.vm, pages, 256));
+	EXPECT_EQ(written_once(&self->g, n), raw_dirty(m.vm, pages, 256));
 	close(s);
 }
 

@@ -655,7 +655,7 @@ TEST_F(guest, tables_in_a_read_only_slot)
 	const struct wisp_exit *exit = &self->g.page->exit;
 	int fd = raw_create_memory(self->g.sys, PAGE);
 	__u64 *pd = guest_at(&self->g, GUEST_PD);
-	__u64 entry = GUEST_DATA | 0x07;
+	__u64 entry = GUEST_DATA | 0x07, after;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(8, pwrite(fd, &entry, 8, 0));
@@ -664,7 +664,9 @@ TEST_F(guest, tables_in_a_read_only_slot)
 	pd[3] = READ_ONLY | 7;
 	GUEST_LOAD(&self->g, LONG64, mmio_read);
 	self->g.page->state.general.rdi = 0x600000;
-	ASSERT_EQ(WISP_EXIT_MEMORY, guest_run(&self->g));
+	EXPECT_EQ(WISP_EXIT_MEMORY, guest_run(&self->g));
+	ASSERT_EQ(8, pread(fd, &after, 8, 0));
+	EXPECT_EQ(entry, after);
 	EXPECT_EQ((__u32)(WISP_MEMORY_WALK | WISP_MEMORY_SLOT),
 		  exit->memory.flags);
 	EXPECT_EQ((__u64)READ_ONLY, exit->memory.gpa & -PAGE);

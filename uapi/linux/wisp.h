@@ -80,10 +80,15 @@ enum wisp_backend_id {
  *
  * RANDOM: the CPU has RDRAND or RDSEED and cannot intercept them: a guest of
  * WISP_VM_DETERMINISTIC that does not ask CPUID first gets random numbers.
+ *
+ * NO_DIRTY: the CPU does not note which pages a guest writes (VMX without accessed
+ * and dirty flags for EPT). A page that was written once since the snapshot counts
+ * as written after each WISP_RESET, too: it is copied back, and DIRTY lists it.
  */
 #define WISP_QUIRK_NO_NRIP	(1ULL << 0)
 #define WISP_QUIRK_NO_HUGE	(1ULL << 1)
 #define WISP_QUIRK_RANDOM	(1ULL << 2)
+#define WISP_QUIRK_NO_DIRTY	(1ULL << 3)
 
 /**
  * struct wisp_cpuid_entry - what one CPUID leaf returns to the guest

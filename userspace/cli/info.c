@@ -36,6 +36,7 @@ static const struct bit_name quirks[] = {
 	{ WISP_QUIRK_NO_NRIP, "no-nrip" },
 	{ WISP_QUIRK_NO_HUGE, "no-huge" },
 	{ WISP_QUIRK_RANDOM, "random" },
+	{ WISP_QUIRK_NO_DIRTY, "no-dirty" },
 	{ 0 }
 };
 
