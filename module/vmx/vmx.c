@@ -569,10 +569,8 @@ static int vmx_init(void)
 	vmx_backend.format.huge = vmx_caps.huge ? BIT(7) : 0;
 	if (vmx_caps.eptp & VMX_EPTP_AD_ENABLE_BIT)
 		vmx_backend.format.dirty = VMX_EPT_DIRTY_BIT;
-	else
-		vmx_backend.quirks |= WISP_QUIRK_NO_DIRTY;
-	if (!vmx_caps.huge)
-		vmx_backend.quirks |= WISP_QUIRK_NO_HUGE;
+	vmx_backend.quirks = (vmx_caps.huge ? 0 : WISP_QUIRK_NO_HUGE) |
+			     (vmx_backend.format.dirty ? 0 : WISP_QUIRK_NO_DIRTY);
 	if ((boot_cpu_has(X86_FEATURE_RDRAND) &&
 	     !(vmx_caps.no_random & SECONDARY_EXEC_RDRAND_EXITING)) ||
 	    (boot_cpu_has(X86_FEATURE_RDSEED) &&
