@@ -43,7 +43,7 @@ SPLAT = re.compile("|".join([
     r"messages dropped", r"Objects remaining in", r"still has objects",
 ]))
 # quiet, or the serial console is half of the boot; warnings still show.
-CMDLINE = ("console=ttyS0 quiet loglevel=5 panic=-1 no_timer_check"
+CMDLINE = ("console=ttyS0,115200 quiet loglevel=5 panic=-1 no_timer_check"
            " printk.devkmsg=on cryptomgr.notests")
 # What guest/io loads: it is in /io of each lab.
 IO_MODULES = ["brd", "vhost_vsock"]
