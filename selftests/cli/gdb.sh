@@ -3,48 +3,7 @@
 #
 # A stock gdb at "wisp run --gdb": selftests/pvh/guest.S is what it debugs.
 
-. "${0%/*}/tap"
-
-GUEST=/selftests/pvh/guest
-
-ifconfig lo up
-
-# start OPTION...: a guest that waits for gdb at $port
-start() {
-	: >"$tmp/wisp"
-	wisp run --gdb 0 --mem 64M --timeout 100 "$@" \
-		</dev/null >"$tmp/console" 2>"$tmp/wisp" &
-	wisp=$!
-	wait_for 'target remote' "$tmp/wisp"
-	port=$(sed -n 's/.*target remote 127.0.0.1:\([0-9]*\)$/\1/p' "$tmp/wisp")
-}
-
-# debug: commands from standard input, once gdb is attached
-debug() {
-	{
-		echo 'set confirm off'
-		echo 'set pagination off'
-		echo 'set debuginfod enabled off'
-		echo "target remote 127.0.0.1:$port"
-		cat
-	} >"$tmp/commands"
-	gdb -nx -q -batch -x "$tmp/commands" "$@" >"$tmp/out" 2>"$tmp/err"
-}
-
-# ended STATUS NAME: wisp has exited so
-ended() {
-	wait $wisp
-	status=$?
-	cat "$tmp/wisp" >>"$tmp/err"
-	[ "$status" -eq "$1" ]
-	result "$2"
-}
-
-# says NAME TEXT: gdb printed a line that matches
-says() {
-	grep -q -e "$2" "$tmp/out"
-	result "$1"
-}
+. "${0%/*}/gdb"
 
 start --kernel $GUEST
 debug $GUEST <<'END'
@@ -157,29 +116,6 @@ says 'Ctrl-C' 'SIGINT'
 says 'Ctrl-C stops it' '^interrupted 1$'
 says 'is told of the end' 'exited with code 02'
 ended 2 'reset while gdb is there'
-
-# A stock Linux: interrupted, looked at, and let go.
-start --kernel $KERNEL --initrd $INITRD --mem 128M \
-	--append 'console=ttyS0 -- sh -c "sleep 5; echo I am alive"'
-debug <<'END'
-printf "start %d\n", ($cr0 & 0x80000000) != 0
-shell (sleep 6; kill -INT $PPID) &
-continue
-printf "paging %d\n", ($cr3 & 0xfff) == 0
-x/4xb $sp
-stepi
-stepi
-stepi
-info registers rip
-detach
-END
-says 'Linux: attaches' '^start 1$'
-says 'Linux: Ctrl-C' 'SIGINT'
-says 'Linux: registers' '^paging 1$'
-says 'Linux: steps' '^rip '
-ended 0 'Linux: goes on to its end'
-grep -q '^I am alive' "$tmp/console"
-result 'Linux: and has run'
 
 # Errors, which are no end: behind -ex gdb goes on.
 start --kernel $GUEST
