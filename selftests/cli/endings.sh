@@ -34,23 +34,6 @@ guest 4 'timeout, asleep' '-- sleep 1000' --timeout 5
 guest 4 'timeout, busy' '-- sh -c "while :; do :; done"' --timeout 5
 guest 4 'timeout, before there is a console' '' --timeout 0.01
 
-# A console that is talked to, once it has a prompt.
-mkfifo "$tmp/fifo"
-: >"$tmp/out"
-(
-	exec >"$tmp/fifo"
-	wait_for 'guest# ' "$tmp/out"
-	printf 'echo first $((20 + 22))\nuname -m\ncat /proc/cmdline\n'
-	wait_for 'tsc_early_khz' "$tmp/out"
-	printf 'poweroff -f\n'
-) &
-wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
-	--append 'console=ttyS0 quiet' <"$tmp/fifo" >"$tmp/out" 2>"$tmp/err"
-status=$?
-[ $status -eq 0 ] && grep -q '^first 42' "$tmp/out" &&
-	grep -q '^x86_64' "$tmp/out" && grep -q 'tsc_early_khz=[1-9]' "$tmp/out"
-result 'console'
-
 printf '\001x' >"$tmp/in"
 guest 5 'Ctrl-A x' ''
 grep -q '^wisp: quit by Ctrl-A x' "$tmp/err"

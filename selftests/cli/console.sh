@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# A stock Linux up to its shell, which is talked to, and switches it off.
+
+. "${0%/*}/tap"
+
+# The other one is packed by XZ, which takes Bochs a minute.
+CLOUD=/boot/vmlinuz-cloud
+[ ! -e $CLOUD ] || KERNEL=$CLOUD
+
+mkfifo "$tmp/fifo"
+: >"$tmp/out"
+(
+	exec >"$tmp/fifo"
+	wait_for 'guest# ' "$tmp/out"
+	printf 'echo first $((20 + 22))\nuname -m\ncat /proc/cmdline\n'
+	wait_for 'tsc_early_khz' "$tmp/out"
+	printf 'poweroff -f\n'
+) &
+wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 --stats \
+	--append 'console=ttyS0 quiet cryptomgr.notests' \
+	<"$tmp/fifo" >"$tmp/out" 2>"$tmp/err"
+status=$?
+[ $status -eq 0 ]
+result 'switches itself off'
+grep -q '^first 42' "$tmp/out" && grep -q '^x86_64' "$tmp/out"
+result 'its shell does as it is told'
+grep -q 'tsc_early_khz=[1-9]' "$tmp/out"
+result 'is told of the TSC'
+grep -q '^injections  *[1-9][0-9][0-9]' "$tmp/err"
+result 'has had interrupts'
+
+finish
