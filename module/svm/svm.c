@@ -302,7 +302,7 @@ void svm_init_control(struct vmcb_control_area *control)
  */
 static void *alloc_vmcb(void)
 {
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO;
+	const gfp_t gfp = WISP_GFP | __GFP_ZERO;
 	struct page *page;
 
 	if (!wisp_host_snp())
