@@ -503,7 +503,7 @@ static int vmx_vcpu_init(struct wisp_vcpu *vcpu)
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 
 	vmx->vmcs = vmx->vmcs ?: (void *)get_zeroed_page(WISP_GFP);
-	vmx->vapic = (void *)get_zeroed_page(WISP_GFP);
+	vmx->vapic = vmx->vapic ?: (void *)get_zeroed_page(WISP_GFP);
 	if (!vmx->vmcs || !vmx->vapic)
 		return -ENOMEM;
 	*(u32 *)vmx->vmcs = vmx_caps.revision;
