@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The walk: each call with its first allocation or user copy failing, then its
+ * second, and so on up to a call in which nothing failed. Each works or fails with
+ * an errno that it documents; one that fails has changed nothing, so that it works
+ * when it is made again. What leaks, the debug lab finds.
+ *
+ * See Documentation/fault-injection/fault-injection.rst of the kernel on
+ * fail-nth, which counts what failslab, fail_page_alloc and fail_usercopy have
+ * in their way.
+ */
+#ifndef WISP_SELFTESTS_WALK_H
+#define WISP_SELFTESTS_WALK_H
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kselftest_harness.h"
+#include "../raw.h"
+#include "../state.h"
+
+/* More than any call has: one that never gets to its end does not end us. */
+#define MAX_POINTS	2000
+#define MAX_SECONDS	300
+
+/*
+ * Slot 0 is the object's beginning, at 0; slot 1 its last page, at the reset
+ * vector. The two are far apart in the object and in the guest, so that both
+ * need tables of their own.
+ */
+#define MEMORY_SIZE	(64 * 1024 * PAGE)
+#define LOW_SIZE	(16 * PAGE)
+#define RESET_GPA	0xfffff000ULL
+#define RESET_OFFSET	(MEMORY_SIZE - PAGE)
+#define RESET_RIP	0xff0
+
+#define MSR		0x123	/* what ECX has */
+
+/* 16-bit: mov al, 0x55; mov [0x1000], al; mov [0x3000], al; hlt */
+static const __u8 touch[] = {
+	0xb0, 0x55, 0xa2, 0x00, 0x10, 0xa2, 0x00, 0x30, 0xf4
+};
+
+/* What a call starts from; each stage has the ones before. */
+enum stage { SYSTEM, MEMORY, VM, SLOTS, VCPU };
+
+struct machine {
+	int sys;
+	int memory;
+	int vm;
+	int fd;				/* what the call made */
+	int file;			/* below memory */
+	int snapshots[2];
+	struct wisp_vcpu_page *page;	/* of vCPU 0 */
+	bool refused;			/* RUN has told the VMM of the fault */
+	char *map;			/* what the call mapped, or touches */
+	size_t map_size;
+	struct wisp_state *before;
+	struct wisp_state *state;	/* what the call gets or sets */
+	char buffer[64];
+	__u64 pages[8];
+};
+
+/* ---- injection ----------------------------------------------------------- */
+
+static inline bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/*
+ * By default allocations that may sleep do not fail, that is, none of ours. No
+ * traces: in the log they would look like splats.
+ */
+static inline bool inject_setup(void)
+{
+#define DIR "/sys/kernel/debug/"
+	return write_file(DIR "failslab/ignore-gfp-wait", "N") &&
+	       write_file(DIR "failslab/cache-filter", "N") &&
+	       write_file(DIR "failslab/verbose", "0") &&
+	       write_file(DIR "fail_page_alloc/ignore-gfp-wait", "N") &&
+	       write_file(DIR "fail_page_alloc/ignore-gfp-highmem", "N") &&
+	       write_file(DIR "fail_page_alloc/min-order", "0") &&
+	       write_file(DIR "fail_page_alloc/verbose", "0") &&
+	       write_file(DIR "fail_usercopy/verbose", "0");
+#undef DIR
+}
+
+static inline void inject(int fail_nth, unsigned int n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", n);
+	if (pwrite(fail_nth, text, strlen(text), 0) < 0)
+		ksft_exit_fail_msg("fail-nth: %s\n", strerror(errno));
+}
+
+/* Whether the fault came. Looking is a user copy that may get it instead. */
+static inline bool injected(int fail_nth)
+{
+	char text[16] = "";
+	ssize_t n = pread(fail_nth, text, sizeof(text) - 1, 0);
+
+	/* The same goes for this one. */
+	if (n > 0 && atoi(text) && pwrite(fail_nth, "0", 1, 0) < 0 &&
+	    errno != EFAULT)
+		ksft_exit_fail_msg("fail-nth: %s\n", strerror(errno));
+	return n > 0 && !atoi(text);
+}
+
+/* ---- the machine --------------------------------------------------------- */
+
+static inline int write_at(int fd, const void *data, size_t size, __u64 offset)
+{
+	return pwrite(fd, data, size, offset) == (ssize_t)size ? 0 : -EIO;
+}
+
+static inline int set_slots(struct machine *m)
+{
+	return raw_set_slot(m->vm, 0, 0, LOW_SIZE, m->memory, 0, PROT_RWX) ?:
+	       raw_set_slot(m->vm, 1, RESET_GPA, PAGE, m->memory, RESET_OFFSET,
+			    PROT_RX) ?:
+	       write_at(m->memory, touch, sizeof(touch), RESET_OFFSET + RESET_RIP);
+}
+
+static inline int machine_create(struct machine *m, enum stage stage)
+{
+	memset(m, 0, sizeof(*m));
+	m->memory = -1;
+	m->vm = -1;
+	m->fd = -1;
+	m->file = -1;
+	m->snapshots[0] = -1;
+	m->snapshots[1] = -1;
+	m->before = calloc(2, sizeof(*m->before));
+	m->state = m->before + 1;
+	m->sys = raw_open();
+	if (stage >= MEMORY)
+		m->memory = raw_create_memory(m->sys, MEMORY_SIZE);
+	if (stage >= VM)
+		m->vm = raw_create_vm(m->sys);
+	if (m->sys < 0 || (stage >= MEMORY && m->memory < 0) ||
+	    (stage >= VM && m->vm < 0))
+		return -EIO;
+	if (stage >= SLOTS && set_slots(m))
+		return -EIO;
+	if (stage >= VCPU && (raw_create_vcpu(m->vm, 0, &m->page) ||
+			      raw_get_state(m->vm, 0, STATE_ALL, m->before)))
+		return -EIO;
+	/* The kernel is not to find a page of ours missing. */
+	memcpy(m->state, m->before, sizeof(*m->state));
+	return 0;
+}
+
+static inline void machine_destroy(struct machine *m)
+{
+	if (m->map)
+		munmap(m->map, m->map_size);
+	if (m->page)
+		munmap(m->page, PAGE);
+	close(m->fd);
+	close(m->file);
+	close(m->snapshots[0]);
+	close(m->snapshots[1]);
+	close(m->vm);
+	close(m->memory);
+	close(m->sys);
+	free(m->before);
+}
+
+static inline unsigned int open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* The whole state of vCPU 0 is as it was, or as it was set. */
+static inline bool state_is(struct machine *m, const struct wisp_state *expected)
+{
+	struct wisp_state now = {};
+
+	if (raw_get_state(m->vm, 0, STATE_ALL, &now))
+		return false;
+	now.msrs.tsc = expected->msrs.tsc;
+	return !memcmp(&now, expected, sizeof(now));
+}
+
+/* Runs @code from the reset vector; returns the exit's reason, or -errno. */
+static inline int run_code(struct machine *m, const void *code, size_t size)
+{
+	int ret;
+
+	if (!m->page && raw_create_vcpu(m->vm, 0, &m->page))
+		return -EIO;
+	if (write_at(m->memory, code, size, RESET_OFFSET + RESET_RIP) ||
+	    raw_get_state(m->vm, 0, WISP_STATE_GENERAL, &m->page->state))
+		return -EIO;
+	m->page->state.general.rax = 0;
+	m->page->state.general.rcx = MSR;
+	m->page->dirty = WISP_STATE_GENERAL;
+	m->page->want = WISP_STATE_GENERAL;
+	ret = raw_run(m->vm, 0);
+	return ret ?: (int)m->page->exit.reason;
+}
+
+/* ---- what calls have in common -------------------------------------------- */
+
+static inline bool returns_0(struct machine *m, int ret)
+{
+	(void)m;
+	return !ret;
+}
+
+static inline bool returns_fd(struct machine *m, int ret)
+{
+	m->fd = ret;
+	return fcntl(ret, F_GETFD) == FD_CLOEXEC;
+}
+
+static inline bool unchanged_state(struct machine *m)
+{
+	return state_is(m, m->before);
+}
+
+static inline int prepare_file(struct machine *m)
+{
+	m->file = memfd_create("layer", MFD_ALLOW_SEALING);
+	return m->file < 0 || ftruncate(m->file, LOW_SIZE) ||
+	       fcntl(m->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK);
+}
+
+static inline int call_create_memory_over(struct machine *m)
+{
+	return raw_create_memory_over(m->sys, LOW_SIZE, m->file, 0);
+}
+
+/* The other end of the object at 0, which the guest has touched before. */
+static inline int prepare_replace_slot(struct machine *m)
+{
+	if (run_code(m, touch, sizeof(touch)) != WISP_EXIT_HLT)
+		return -EIO;
+	return write_at(m->memory, "far", 4, 32 * 1024 * PAGE);
+}
+
+static inline bool unchanged_replace_slot(struct machine *m)
+{
+	return pread(m->vm, m->buffer, 1, 0x1000) == 1 && m->buffer[0] == 0x55;
+}
+
+/*
+ * The guest touches memory that is not there yet: RUN does not fail, but ends
+ * with an exit, and goes on when it is made again.
+ */
+static inline int call_run(struct machine *m)
+{
+	return raw_run(m->vm, 0);
+}
+
+static inline bool worked_run(struct machine *m, int ret)
+{
+	if (ret)
+		return false;
+	m->refused = m->page->exit.reason == WISP_EXIT_NOMEM;
+	if (m->refused && raw_run(m->vm, 0))
+		return false;
+	return m->page->exit.reason == WISP_EXIT_HLT &&
+	       pread(m->vm, m->buffer, 1, 0x1000) == 1 && m->buffer[0] == 0x55 &&
+	       pread(m->vm, m->buffer, 1, 0x3000) == 1 && m->buffer[0] == 0x55;
+}
+
+/* The byte at 0x1000, which the guest has written: what it is tells when. */
+static inline bool byte_is(struct machine *m, int fd, char byte)
+{
+	return pread(fd, m->buffer, 1, 0x1000) == 1 && m->buffer[0] == byte;
+}
+
+static inline int write_byte(struct machine *m, char byte)
+{
+	return write_at(m->vm, &byte, 1, 0x1000);
+}
+
+/* ---- the walk ------------------------------------------------------------ */
+
+FIXTURE(fail_nth) {
+	int fail_nth;
+	struct machine m;
+	unsigned int points;
+	unsigned int failures;
+};
+
+FIXTURE_VARIANT(fail_nth) {
+	const char *name;	/* "ioctl NAME" where it is one */
+	enum stage stage;
+	int errnos[3];		/* that the call documents, of those that can come */
+	bool nothing;		/* it has no allocation and no user copy */
+	bool never_fails;	/* a fault is no error: RUN has an exit for it */
+	bool retries;		/* nor is it here: the call makes it good */
+	/* Outside of injection; returns 0 if done. */
+	int (*prepare)(struct machine *m);
+	/* The call: what it returned, or -errno. */
+	int (*call)(struct machine *m);
+	/* What it should have done is done. */
+	bool (*worked)(struct machine *m, int ret);
+	/* It changed nothing; that it works then is tested anyhow. */
+	bool (*unchanged)(struct machine *m);
+};
+
+FIXTURE_SETUP(fail_nth)
+{
+	ASSERT_TRUE(inject_setup())
+		TH_LOG("no fault injection in this kernel");
+	self->fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fail_nth);
+	self->points = 0;
+	self->failures = 0;
+}
+
+FIXTURE_TEARDOWN(fail_nth)
+{
+	close(self->fail_nth);
+}
+
+/* Returns whether fault @n came. */
+static bool step(struct __test_metadata *_metadata,
+		 FIXTURE_DATA(fail_nth) * self, const FIXTURE_VARIANT(fail_nth) * v,
+		 unsigned int n)
+{
+	struct machine *m = &self->m;
+	bool hit, documented = false;
+	unsigned int fds, i;
+	int ret;
+
+	ASSERT_EQ(0, machine_create(m, v->stage));
+	ASSERT_EQ(0, v->prepare ? v->prepare(m) : 0);
+	fds = open_fds();
+
+	inject(self->fail_nth, n);
+	ret = v->call(m);
+	hit = injected(self->fail_nth);
+
+	if (hit && ret < 0 && !v->never_fails) {
+		self->failures++;
+		for (i = 0; i < ARRAY_SIZE(v->errnos); i++)
+			documented |= v->errnos[i] == -ret;
+		EXPECT_TRUE(documented)
+			TH_LOG("point %u: %s", n, strerror(-ret));
+		EXPECT_EQ(fds, open_fds())
+			TH_LOG("point %u: fds", n);
+		EXPECT_TRUE(!v->unchanged || v->unchanged(m))
+			TH_LOG("point %u: %s, but changed something", n,
+			       strerror(-ret));
+		/* To see what did not change may have needed a vCPU. */
+		if (!m->page || v->stage == VCPU)
+			ret = v->call(m);
+		else
+			goto out;
+	}
+	EXPECT_TRUE(v->worked(m, ret))
+		TH_LOG("point %u: did not work: %d", n, ret);
+	self->failures += m->refused;
+out:
+	machine_destroy(m);
+	return hit;
+}
+
+TEST_F_TIMEOUT(fail_nth, walk, MAX_SECONDS)
+{
+	FIXTURE_DATA(fail_nth) * s = self;
+
+	/* Faults in code and data of ours, and what is made once, come first. */
+	ASSERT_FALSE(step(_metadata, s, variant, MAX_POINTS));
+	while (step(_metadata, s, variant, s->points + 1)) {
+		s->points++;
+		ASSERT_GT(MAX_POINTS, s->points);
+		ASSERT_TRUE(_metadata->passed);
+	}
+	printf("# %s: %u points, %u failed it\n", variant->name, s->points,
+	       s->failures);
+	EXPECT_EQ(variant->nothing, !s->points);
+	EXPECT_EQ(variant->nothing || variant->retries, !s->failures);
+}
+
+#endif
