@@ -13,9 +13,11 @@
 #define WISP_SELFTESTS_WALK_H
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "kselftest_harness.h"
 #include "../raw.h"
@@ -24,6 +26,9 @@
 /* More than any call has: one that never gets to its end does not end us. */
 #define MAX_POINTS	2000
 #define MAX_SECONDS	300
+
+#define ROOT	"/sys/fs/cgroup"
+#define GROUP	ROOT "/wisp-faults"
 
 /*
  * Slot 0 is the object's beginning, at 0; slot 1 its last page, at the reset
@@ -34,13 +39,22 @@
 #define LOW_SIZE	(16 * PAGE)
 #define RESET_GPA	0xfffff000ULL
 #define RESET_OFFSET	(MEMORY_SIZE - PAGE)
-#define RESET_RIP	0xff0
+#define RESET_RIP	0xff0	/* in its page */
+#define RESET_IP	0xfff0ULL
+
+#define FILE_BYTE	0x66
 
 #define MSR		0x123	/* what ECX has */
 
 /* 16-bit: mov al, 0x55; mov [0x1000], al; mov [0x3000], al; hlt */
 static const __u8 touch[] = {
 	0xb0, 0x55, 0xa2, 0x00, 0x10, 0xa2, 0x00, 0x30, 0xf4
+};
+
+/* mov al, 0x55; mov di, 0x1000; mov cx, 12; 1: stosb; add di, 0xfff; loop 1b; hlt */
+static const __u8 touch_many[] = {
+	0xb0, 0x55, 0xbf, 0x00, 0x10, 0xb9, 0x0c, 0x00, 0xaa, 0x81, 0xc7, 0xff,
+	0x0f, 0xe2, 0xf9, 0xf4
 };
 
 /* What a call starts from; each stage has the ones before. */
@@ -55,6 +69,11 @@ struct machine {
 	int snapshots[2];
 	struct wisp_vcpu_page *page;	/* of vCPU 0 */
 	bool refused;			/* RUN has told the VMM of the fault */
+	bool fell_back;			/* to single pages */
+	pthread_t runner;		/* of vCPU 0, until @stop */
+	bool has_runner;
+	bool stop;
+	int ended;			/* why @runner has, if not for that */
 	char *map;			/* what the call mapped, or touches */
 	size_t map_size;
 	struct wisp_state *before;
@@ -130,7 +149,10 @@ static inline int set_slots(struct machine *m)
 	       write_at(m->memory, touch, sizeof(touch), RESET_OFFSET + RESET_RIP);
 }
 
-static inline int machine_create(struct machine *m, enum stage stage)
+/* @arg: of the VM */
+static inline int machine_create(struct machine *m,
+				 const struct wisp_create_vm *arg,
+				 enum stage stage)
 {
 	memset(m, 0, sizeof(*m));
 	m->memory = -1;
@@ -145,7 +167,7 @@ static inline int machine_create(struct machine *m, enum stage stage)
 	if (stage >= MEMORY)
 		m->memory = raw_create_memory(m->sys, MEMORY_SIZE);
 	if (stage >= VM)
-		m->vm = raw_create_vm(m->sys);
+		m->vm = raw(m->sys, WISP_CREATE_VM, arg);
 	if (m->sys < 0 || (stage >= MEMORY && m->memory < 0) ||
 	    (stage >= VM && m->vm < 0))
 		return -EIO;
@@ -161,6 +183,9 @@ static inline int machine_create(struct machine *m, enum stage stage)
 
 static inline void machine_destroy(struct machine *m)
 {
+	__atomic_store_n(&m->stop, true, __ATOMIC_RELEASE);
+	while (m->has_runner && pthread_tryjoin_np(m->runner, NULL))
+		raw_kick(m->vm, 0);
 	if (m->map)
 		munmap(m->map, m->map_size);
 	if (m->page)
@@ -207,6 +232,7 @@ static inline int run_code(struct machine *m, const void *code, size_t size)
 	if (write_at(m->memory, code, size, RESET_OFFSET + RESET_RIP) ||
 	    raw_get_state(m->vm, 0, WISP_STATE_GENERAL, &m->page->state))
 		return -EIO;
+	m->page->state.general.rip = RESET_IP;
 	m->page->state.general.rax = 0;
 	m->page->state.general.rcx = MSR;
 	m->page->dirty = WISP_STATE_GENERAL;
@@ -234,16 +260,27 @@ static inline bool unchanged_state(struct machine *m)
 	return state_is(m, m->before);
 }
 
+/* It has a page with FILE_BYTE at 0x1000, the rest is a hole. */
 static inline int prepare_file(struct machine *m)
 {
+	const char byte = FILE_BYTE;
+
 	m->file = memfd_create("layer", MFD_ALLOW_SEALING);
 	return m->file < 0 || ftruncate(m->file, LOW_SIZE) ||
+	       write_at(m->file, &byte, 1, 0x1000) ||
 	       fcntl(m->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK);
 }
 
 static inline int call_create_memory_over(struct machine *m)
 {
-	return raw_create_memory_over(m->sys, LOW_SIZE, m->file, 0);
+	struct wisp_create_memory arg = {
+		.size = sizeof(arg),
+		.flags = WISP_MEMORY_FILE,
+		.memory_size = LOW_SIZE,
+		.file = m->file,
+	};
+
+	return raw(m->sys, WISP_CREATE_MEMORY, &arg);
 }
 
 /* The other end of the object at 0, which the guest has touched before. */
@@ -280,6 +317,17 @@ static inline bool worked_run(struct machine *m, int ret)
 	       pread(m->vm, m->buffer, 1, 0x3000) == 1 && m->buffer[0] == 0x55;
 }
 
+/* All that touch_many[] touches. */
+static inline bool worked_run_through(struct machine *m, int ret)
+{
+	bool good = worked_run(m, ret);
+
+	for (__u64 gpa = 0x1000; good && gpa < 0xd000; gpa += PAGE)
+		good = pread(m->vm, m->buffer, 1, gpa) == 1 &&
+		       m->buffer[0] == 0x55;
+	return good;
+}
+
 /* The byte at 0x1000, which the guest has written: what it is tells when. */
 static inline bool byte_is(struct machine *m, int fd, char byte)
 {
@@ -298,15 +346,19 @@ FIXTURE(fail_nth) {
 	struct machine m;
 	unsigned int points;
 	unsigned int failures;
+	unsigned int fallbacks;
 };
 
 FIXTURE_VARIANT(fail_nth) {
 	const char *name;	/* "ioctl NAME" where it is one */
 	enum stage stage;
+	__u32 vm_flags;		/* WISP_VM_* */
+	__u64 max_pages;	/* a limit of the VM's */
 	int errnos[3];		/* that the call documents, of those that can come */
 	bool nothing;		/* it has no allocation and no user copy */
 	bool never_fails;	/* a fault is no error: RUN has an exit for it */
 	bool retries;		/* nor is it here: the call makes it good */
+	bool falls_back;	/* from 2 MiB to single pages, where those cannot be */
 	/* Outside of injection; returns 0 if done. */
 	int (*prepare)(struct machine *m);
 	/* The call: what it returned, or -errno. */
@@ -319,12 +371,19 @@ FIXTURE_VARIANT(fail_nth) {
 
 FIXTURE_SETUP(fail_nth)
 {
+	char text[16];
+
 	ASSERT_TRUE(inject_setup())
 		TH_LOG("no fault injection in this kernel");
+	ASSERT_TRUE(write_file(ROOT "/cgroup.subtree_control", "+memory"));
+	ASSERT_TRUE(!mkdir(GROUP, 0700) || errno == EEXIST);
+	snprintf(text, sizeof(text), "%d", getpid());
+	ASSERT_TRUE(write_file(GROUP "/cgroup.procs", text));
 	self->fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fail_nth);
 	self->points = 0;
 	self->failures = 0;
+	self->fallbacks = 0;
 }
 
 FIXTURE_TEARDOWN(fail_nth)
@@ -338,11 +397,16 @@ static bool step(struct __test_metadata *_metadata,
 		 unsigned int n)
 {
 	struct machine *m = &self->m;
+	struct wisp_create_vm arg = {
+		.size = sizeof(arg),
+		.flags = v->vm_flags,
+		.max_private_pages = v->max_pages,
+	};
 	bool hit, documented = false;
 	unsigned int fds, i;
 	int ret;
 
-	ASSERT_EQ(0, machine_create(m, v->stage));
+	ASSERT_EQ(0, machine_create(m, &arg, v->stage));
 	ASSERT_EQ(0, v->prepare ? v->prepare(m) : 0);
 	fds = open_fds();
 
@@ -370,6 +434,7 @@ static bool step(struct __test_metadata *_metadata,
 	EXPECT_TRUE(v->worked(m, ret))
 		TH_LOG("point %u: did not work: %d", n, ret);
 	self->failures += m->refused;
+	self->fallbacks += m->fell_back;
 out:
 	machine_destroy(m);
 	return hit;
@@ -381,6 +446,7 @@ TEST_F_TIMEOUT(fail_nth, walk, MAX_SECONDS)
 
 	/* Faults in code and data of ours, and what is made once, come first. */
 	ASSERT_FALSE(step(_metadata, s, variant, MAX_POINTS));
+	ASSERT_EQ(0, s->fallbacks);
 	while (step(_metadata, s, variant, s->points + 1)) {
 		s->points++;
 		ASSERT_GT(MAX_POINTS, s->points);
@@ -390,6 +456,62 @@ TEST_F_TIMEOUT(fail_nth, walk, MAX_SECONDS)
 	       s->failures);
 	EXPECT_EQ(variant->nothing, !s->points);
 	EXPECT_EQ(variant->nothing || variant->retries, !s->failures);
+	EXPECT_EQ(variant->falls_back, s->fallbacks > 0);
+}
+
+/* ---- what is left --------------------------------------------------------- */
+
+static inline long memory_stat(const char *name)
+{
+	FILE *f = fopen(GROUP "/memory.stat", "r");
+	char line[80];
+	long value = -1;
+
+	while (f && value < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, strlen(name)))
+			value = atol(line + strlen(name));
+	if (f)
+		fclose(f);
+	return value;
+}
+
+FIXTURE(left) {
+};
+
+FIXTURE_SETUP(left)
+{
+}
+
+FIXTURE_TEARDOWN(left)
+{
+}
+
+/*
+ * kmemleak sees no pages, so the memory cgroup of all walks counts: what is no slab
+ * was a table, a control block or a shared page. But each CPU may have a page for
+ * slabs to come. It is summed up every two seconds.
+ */
+#define NOT_LOST	(2 * (long)PAGE)
+
+TEST_F_TIMEOUT(left, no_page, 120)
+{
+	long kernel, slab;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		/* What CPUs have charged in advance goes back. */
+		ASSERT_TRUE(write_file(GROUP "/memory.high", "0"));
+		ASSERT_TRUE(write_file(GROUP "/memory.high", "max"));
+		sleep(3);
+		kernel = memory_stat("kernel ");
+		slab = memory_stat("slab ");
+		ASSERT_LE(0, slab);
+		if (kernel - slab <= NOT_LOST)
+			break;
+	}
+	printf("# %ld bytes in the end, %ld of them slab\n", kernel, slab);
+	EXPECT_GE(NOT_LOST, kernel - slab);
+	EXPECT_EQ(0, rmdir(GROUP));
 }
 
 #endif
