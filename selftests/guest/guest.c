@@ -312,16 +312,21 @@ static bool bios_is_bochs(void)
 	return found;
 }
 
-bool guest_on_bochs_svm(void)
+bool guest_on_bochs(void)
 {
 	static int known = -1;
+
+	if (known < 0)
+		known = bios_is_bochs();
+	return known;
+}
+
+bool guest_on_bochs_svm(void)
+{
 	__u32 eax, ebx, ecx, edx;
 
-	if (known < 0) {
-		__cpuid(0, eax, ebx, ecx, edx);
-		known = ebx == signature_AMD_ebx && bios_is_bochs();
-	}
-	return known;
+	__cpuid(0, eax, ebx, ecx, edx);
+	return ebx == signature_AMD_ebx && guest_on_bochs();
 }
 
 const char *guest_exit_name(int reason)

@@ -172,6 +172,13 @@ int guest_pin(unsigned int n);
 bool guest_on_tcg(void);
 
 /*
+ * Whether it is Bochs. Where IF was clear at the entry, only the preemption timer
+ * ends a guest with VMX for the host's interrupts, and it starts anew at each entry:
+ * one that is in the driver more often than that, all the time, keeps its CPU.
+ */
+bool guest_on_bochs(void);
+
+/*
  * Whether it is Bochs with SVM, some of whose bugs take the host down: where IF
  * was clear at VMRUN the host's interrupts wait until the guest sets it; an exit
  * with TF set is a trap in the host; triple faults are not intercepted; MOV to
