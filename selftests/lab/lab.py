@@ -100,6 +100,18 @@ def cloud_kernel():
     return images[-1]
 
 
+def unpacked_payload(image, data):
+    """A bzImage's; its last four bytes are how long that is."""
+    if data[:4] == b"\xfd7zX":
+        return lzma.LZMADecompressor().decompress(data)
+    if data[:4] == b"\x28\xb5\x2f\xfd":
+        if not shutil.which("zstd"):
+            raise LabError(f"no zstd, by which {image} is packed (Debian: zstd)")
+        return subprocess.run(["zstd", "-dc"], input=data[:-4], check=True,
+                              stdout=subprocess.PIPE).stdout
+    raise LabError(f"{image} is packed neither by xz nor by zstd")
+
+
 def vmlinux(image):
     """The ELF file inside a bzImage, unpacked into build/lab.
 
@@ -110,15 +122,14 @@ def vmlinux(image):
         return path
     with open(image, "rb") as f:
         data = f.read()
-    start = (data[0x1f1] + 1) * 512 + struct.unpack_from("<I", data, 0x248)[0]
-    if data[start:start + 4] != b"\xfd7zX":
-        raise LabError(f"{image} is not packed by xz")
+    offset, size = struct.unpack_from("<II", data, 0x248)
+    start = (data[0x1f1] + 1) * 512 + offset
+    payload = unpacked_payload(image, data[start:start + size])
     os.makedirs(os.path.dirname(path), exist_ok=True)
     # Two boots may do so at the same time.
     new = f"{path}.{os.getpid()}"
     with open(new, "wb") as f:
-        # What follows the end of the stream is not its.
-        f.write(lzma.LZMADecompressor().decompress(data[start:]))
+        f.write(payload)
     os.rename(new, path)
     return path
 
