@@ -38,7 +38,22 @@ USERSPACE = $(MAKE) -C userspace BUILD=$(BUILD)
 SELFTESTS = $(MAKE) -C selftests BUILD=$(BUILD) KSELFTEST=$(KSELFTEST)
 
 # The lab boots its own choice of kernel, which need not be KDIR's.
-FOR_LAB = KDIR=/lib/modules/$$(selftests/lab/kernel)/build
+FOR_LAB = $(if $(filter debug%,$(LAB)),DEBUG=1 KDIR=$$(selftests/lab/debug-kernel --path),\
+	KDIR=/lib/modules/$$(selftests/lab/kernel)/build)
+
+# Which LAB= a target takes.
+LABS := svm bochs-svm vmx debug debug-vmx
+LABS_lab := $(LABS)
+LABS_shell := $(LABS)
+# Random code takes down the host there: testing.rst.
+LABS_fuzz := $(filter-out bochs-svm,$(LABS))
+LABS_demo := $(LABS) host
+LABS_check := $(LABS) host
+LABS_bench := svm bochs-svm vmx
+LABS_bench-long := $(LABS_bench)
+$(foreach target,$(MAKECMDGOALS),$(if $(LABS_$(target)),$(if \
+	$(filter $(LABS_$(target)),$(LAB)),,$(error \
+	make $(target): no LAB=$(LAB); there are: $(LABS_$(target))))))
 
 .PHONY: all module userspace selftests planted install install-user deb clean help \
 	debug-kernel check check-debug check-kernels check-long fuzz demo demo-built shell \
@@ -53,17 +68,21 @@ help:
 	@echo 'selftests   test programs'
 	@echo 'install     all of "all"; DESTDIR, PREFIX'
 	@echo 'deb         build/wisp.deb: all of it, the module to be built by dkms'
-	@echo 'demo        a stock Linux in Wisp, in the lab; LAB=vmx: VMX; LAB=host: here'
-	@echo 'check       all tests; CHECKS="static lab ...": some; LAB=vmx: one lab, LAB=host: here'
+	@echo 'demo        a stock Linux in Wisp, in the lab LAB=svm'
+	@echo 'check       all tests; CHECKS="static lab ...": some; LAB=vmx: all in one lab'
 	@echo 'check-debug the suites, and faults injected, on a debug kernel'
 	@echo 'check-kernels the suites on the newest kernel of trixie-backports; as root'
 	@echo 'debug-kernel that kernel, which takes 10 to 15 minutes to build'
 	@echo 'fuzz        without end: FUZZ="state", "ioctls --seed 7", "code" (the default)'
 	@echo 'check-long  suites of races, lifetimes and hosts again and again; debug-vmx'
-	@echo 'bench       Wisp beside KVM: build/bench.json, bench.svg; LAB=vmx: one lab'
+	@echo 'bench       Wisp beside KVM: build/bench.json, bench.svg; LAB=vmx: one lab of three'
 	@echo 'bench-long  how its costs grow: build/bench-long.json, bench-long.svg'
-	@echo 'shell       a shell in the lab, with wisp.ko loaded'
+	@echo 'shell       a shell in the lab LAB=svm, with wisp.ko loaded'
 	@echo 'clean       remove $(BUILD)'
+	@echo 'LAB= is one of: $(LABS)'
+	@echo '            for demo and check host, too, which is this machine itself'
+	@echo '            for fuzz: $(LABS_fuzz)'
+	@echo '            for bench: $(LABS_bench)'
 
 # $(call copy,FILES,FOLDER): links, without those whose source has gone
 copy = mkdir -p $(2) && find $(2) -xtype l -delete && cp -rsf $(1) $(2)
@@ -128,6 +147,7 @@ clean:
 # ---- the lab ----------------------------------------------------------------
 
 lab:
+	$(if $(filter debug%,$(LAB)),@selftests/lab/debug-kernel >/dev/null)
 	+@$(MAKE) --no-print-directory module userspace $(FOR_LAB)
 	$(if $(filter bochs-svm %vmx,$(LAB)),@selftests/lab/build-bochs >/dev/null)
 
@@ -155,7 +175,7 @@ bench-long: bench
 # ---- the tests --------------------------------------------------------------
 
 check:
-	@selftests/lab/packages check
+	@selftests/lab/packages $(if $(filter debug%,$(LAB)),check-debug,check)
 	@selftests/check $(or $(CHECKS),$(if $(LAB_CHOSEN),build $(LAB)))
 
 check-debug:
