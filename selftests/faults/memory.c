@@ -140,51 +140,6 @@ FIXTURE_VARIANT_ADD(fail_nth, discard_over) {
 	.unchanged = unchanged_over,
 };
 
-/*
- * 32-bit code at 0x1000 of the file, by PAE tables that are in it, too: where the
- * driver, and not the CPU, reads the first ones, a page of theirs is to be read.
- */
-#define TABLES		0x2000
-#define CODE		0x4000
-
-static int prepare_tables_over(struct machine *m)
-{
-	/* mov al, 0x55; mov [0x1000], al; mov [0x3000], al; hlt */
-	static const __u8 code[] = {
-		0xb0, 0x55, 0xa2, 0x00, 0x10, 0x00, 0x00, 0xa2, 0x00, 0x30,
-		0x00, 0x00, 0xf4
-	};
-	const __u64 pdpte = (TABLES + PAGE) | 1, pde = 0x83;
-	struct wisp_state *state = &m->page->state;
-
-	m->file = memfd_create("layer", MFD_ALLOW_SEALING);
-	if (m->file < 0 || ftruncate(m->file, LOW_SIZE) ||
-	    write_at(m->file, code, sizeof(code), CODE) ||
-	    write_at(m->file, &pdpte, sizeof(pdpte), TABLES) ||
-	    write_at(m->file, &pde, sizeof(pde), TABLES + PAGE) ||
-	    fcntl(m->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK))
-		return -EIO;
-	m->fd = call_create_memory_over(m);
-	if (m->fd < 0 ||
-	    raw_set_slot(m->vm, 0, 0, LOW_SIZE, m->fd, 0, PROT_RWX))
-		return -EIO;
-	state_protected(state, CODE);
-	state->control.cr0 |= CR0_PG;
-	state->control.cr3 = TABLES;
-	state->control.cr4 |= CR4_PAE;
-	m->page->dirty = STATE_ALL;
-	return 0;
-}
-
-FIXTURE_VARIANT_ADD(fail_nth, run_tables_over) {
-	.name = "ioctl WISP_RUN, by tables in a file",
-	.stage = VCPU,
-	.never_fails = true,
-	.prepare = prepare_tables_over,
-	.call = call_run,
-	.worked = worked_run,
-};
-
 /* ---- 2 MiB at a time ------------------------------------------------------ */
 
 #define HUGE_SIZE	(1024 * PAGE)
@@ -204,15 +159,21 @@ static int prepare_huge(struct machine *m)
 	return raw_set_slot(m->vm, 0, 0, HUGE_SIZE, m->fd, 0, PROT_RWX);
 }
 
-/* There is the code, and what it touches is in the same 2 MiB. */
+/*
+ * There is the code, and what it touches is in the same 2 MiB: that is a second
+ * fault or, where there are single pages or no such entries, one for each.
+ */
 static bool worked_run_huge(struct machine *m, int ret)
 {
 	struct wisp_stats stats = { .size = sizeof(stats) };
+	struct wisp_query query;
 
-	if (!worked_run(m, ret) || raw(m->vm, WISP_STATS, &stats))
+	if (!worked_run(m, ret) || raw(m->vm, WISP_STATS, &stats) ||
+	    raw_query(m->sys, &query))
 		return false;
 	m->fell_back = stats.faults == 3;
-	return m->fell_back || stats.faults == 2;
+	m->untold = query.quirks & WISP_QUIRK_NO_HUGE;
+	return m->fell_back || (stats.faults == 2 && !m->untold);
 }
 
 FIXTURE_VARIANT_ADD(fail_nth, run_huge) {
