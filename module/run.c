@@ -372,29 +372,33 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 	return ret;
 }
 
-/* Those outside of the slots are not present. */
-static enum next read_pdptes(struct wisp_vcpu *vcpu)
+/* Those outside of the slots are not present. Returns as wisp_vm_fault(). */
+static int read_pdptes(struct wisp_vcpu *vcpu)
 {
 	struct kvec vec = { vcpu->pdptes, sizeof(vcpu->pdptes) };
 	struct iov_iter iter;
+	ssize_t n;
 
 	memset(vcpu->pdptes, 0, sizeof(vcpu->pdptes));
 	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, vec.iov_len);
-	wisp_vm_read(vcpu->vm, vcpu->exit.memory.gpa, &iter);
-	return NEXT_WINDOW;
+	n = wisp_vm_read(vcpu->vm, vcpu->exit.memory.gpa, &iter);
+	if (n == -EIO)
+		vcpu->exit.memory.flags |= WISP_MEMORY_IO;
+	vcpu->has_pdptes = n >= 0 || n == -EFAULT;
+	return vcpu->has_pdptes ? 0 : n;
 }
 
 static enum next handle_fault(struct wisp_vcpu *vcpu)
 {
 	int ret;
 
-	if (vcpu->exit.reason == WISP_EXIT_PDPTES)
-		return read_pdptes(vcpu);
-	ret = wisp_vm_fault(vcpu->vm, &vcpu->exit, &vcpu->ahead);
-
-	trace_wisp_fault(vcpu, ret);
-	if (!ret)
-		vcpu->stats.faults++;
+	if (vcpu->exit.reason == WISP_EXIT_PDPTES) {
+		ret = read_pdptes(vcpu);
+	} else {
+		ret = wisp_vm_fault(vcpu->vm, &vcpu->exit, &vcpu->ahead);
+		trace_wisp_fault(vcpu, ret);
+		vcpu->stats.faults += !ret;
+	}
 	/* The signal is seen before the window. */
 	if (!ret || ret == -EINTR)
 		return NEXT_WINDOW;

@@ -70,7 +70,8 @@ struct wisp_vcpu {
 	struct wisp_debug debug;
 	struct wisp_events events;
 	u64 xcr0;
-	u64 pdptes[4];			/* where WISP_EXIT_PDPTES asked for them */
+	u64 pdptes[4];			/* where WISP_EXIT_PDPTES asked for them, */
+	bool has_pdptes;		/* and there they are */
 	u64 tsc_offset;			/* see wisp_clock_base() */
 	u64 tsc_aux;
 	struct wisp_fpu fpu;

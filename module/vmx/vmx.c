@@ -215,7 +215,7 @@ static void vmx_set_state(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_CONTROL) {
 		vmx->regs.control = regs->control;
 		vmx->pdptes_stale = true;
-		vmx->pdptes_asked = false;
+		vcpu->has_pdptes = false;
 	}
 	if (groups & WISP_STATE_MSRS) {
 		vmx->regs.msrs = regs->msrs;
@@ -352,10 +352,13 @@ static bool write_pdptes(struct vmx_vcpu *vmx)
 			    !(control->efer & EFER_LMA);
 	if (!vmx->pdptes_stale)
 		return true;
-	if (!vmx->pdptes_asked) {
-		vmx->pdptes_asked = true;
-		vcpu->exit.reason = WISP_EXIT_PDPTES;
-		vcpu->exit.memory.gpa = (u32)control->cr3 & ~0x1fU;
+	if (!vcpu->has_pdptes) {
+		vcpu->exit = (struct wisp_exit){
+			.reason = WISP_EXIT_PDPTES,
+			.memory.gpa = (u32)control->cr3 & ~0x1fU,
+			.memory.access = WISP_PROT_READ,
+			.memory.flags = WISP_MEMORY_WALK,
+		};
 		return false;
 	}
 	for (i = 0; i < ARRAY_SIZE(vcpu->pdptes); i++)

@@ -72,7 +72,6 @@ struct vmx_vcpu {
 	u32 valid;			/* the groups of @regs that are up to date */
 	u32 dirty;			/* and newer than the VMCS */
 	bool pdptes_stale;		/* CR3 was set from outside */
-	bool pdptes_asked;		/* the core has read them */
 	bool written;			/* the VMCS has its constant fields */
 	bool loaded;			/* it is the CPU's current one */
 	bool launched;

@@ -268,10 +268,33 @@ TEST_F(over, only_what_is_touched_is_read)
 	close(file);
 }
 
+/* A fork that has its PAE tables there, which the CPU reads, or the driver for it. */
+static void run_by_tables_at(struct __test_metadata *_metadata, int vm, __u64 cr3)
+{
+	struct wisp_vcpu_page *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+					   MAP_SHARED, vm, 0);
+
+	ASSERT_NE(MAP_FAILED, page);
+	state_protected(&page->state, GUEST_CODE);
+	page->state.control.cr0 |= CR0_PG;
+	page->state.control.cr3 = cr3;
+	page->state.control.cr4 |= CR4_PAE;
+	page->dirty = STATE_ALL;
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, raw_run(vm, 0));
+		EXPECT_EQ(WISP_EXIT_MEMORY, page->exit.reason)
+			TH_LOG("%s", guest_exit_name(page->exit.reason));
+		EXPECT_EQ(cr3, page->exit.memory.gpa);
+		EXPECT_EQ(WISP_MEMORY_IO | WISP_MEMORY_WALK,
+			  page->exit.memory.flags);
+	}
+	munmap(page, PAGE);
+}
+
 /* Fills self->memory with a page of it that is broken: only its owner dies. */
 TEST(a_page_that_cannot_be_read)
 {
-	int file = make_file("tmpfs"), memory, status, s;
+	int file = make_file("tmpfs"), memory, status, s, vm;
 	struct guest g;
 	char *p, c;
 	pid_t pid;
@@ -321,6 +344,10 @@ TEST(a_page_that_cannot_be_read)
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	vm = raw_fork(g.sys, s);
+	ASSERT_LE(0, vm);
+	run_by_tables_at(_metadata, vm, BASE + 3 * PAGE);
+	close(vm);
 	/* The guest can go on without the page. */
 	ASSERT_EQ(0, raw(memory, WISP_DISCARD, &(struct wisp_discard){
 			.size = sizeof(struct wisp_discard), .offset = 3 * PAGE,
