@@ -4,11 +4,15 @@
  * one to each CPU, which prints where it is. The host has it, the guest does not,
  * and goes on as if nothing had been.
  */
+#include <poll.h>
+#include <sys/sysinfo.h>
+
 #include "kselftest_harness.h"
 #include "host.h"
 
 #define CPU		1
 #define ROUNDS		5
+#define MOST_MS		20000	/* SysRq itself waits for 10 s at most */
 #define STOP		(GUEST_DATA + 0x8000)
 #define SEED		0x5eed5eed5eed5eedUL
 
@@ -84,14 +88,17 @@ FIXTURE_TEARDOWN(nmi)
 /* The next line of the kernel's log, without what /dev/kmsg has before it. */
 static bool read_line(int log, char *line, size_t size)
 {
+	struct pollfd fd = { .fd = log, .events = POLLIN };
 	char record[1024], *text;
 	ssize_t n;
 
-	do
+	for (;;) {
 		n = read(log, record, sizeof(record) - 1);
-	while (n < 0 && errno == EPIPE);
-	if (n < 0)
-		return false;
+		if (n >= 0)
+			break;
+		if (errno != EPIPE && poll(&fd, 1, MOST_MS) <= 0)
+			return false;
+	}
 	record[n] = 0;
 	text = strchr(record, ';');
 	snprintf(line, size, "%s", text ? text + 1 : "");
@@ -100,7 +107,8 @@ static bool read_line(int log, char *line, size_t size)
 
 /*
  * Whether CPU has printed where it was; *in_guest: it was in the guest. That is
- * then where the driver lets an NMI come that an exit has held back.
+ * then where the driver lets an NMI come that an exit has held back. Waits for all
+ * CPUs: SysRq may return before they have printed.
  */
 static bool find_backtrace(struct guest *g, int log, bool *in_guest)
 {
@@ -108,13 +116,18 @@ static bool find_backtrace(struct guest *g, int log, bool *in_guest)
 			    ":svm_enter+" : ":vmx_cpu_disable+";
 	bool found = false, is_here = false;
 	char line[1024], head[40];
+	int waits = get_nprocs();
 
 	snprintf(head, sizeof(head), "NMI backtrace for cpu %d\n",
 		 guest_cpu(CPU));
-	while (read_line(log, line, sizeof(line))) {
+	while (waits) {
+		if (!read_line(log, line, sizeof(line)))
+			return false;
 		if (!strncmp(line, "NMI backtrace for cpu ", 22))
 			is_here = !strcmp(line, head);
 		found |= is_here;
+		/* Where each ends; one that idles may have none. */
+		waits -= strstr(line, "</TASK>") || strstr(line, "skipped: idling");
 		if (is_here && !strncmp(line, "RIP: ", 5)) {
 			*in_guest = strstr(line, place);
 			is_here = false;
