@@ -741,14 +741,17 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 	return ret ? VM_FAULT_SIGBUS : insert.fault;
 }
 
-/* A page that was read is to be written: it faults again, as a write. */
+/*
+ * A page that was read is to be written. It is mapped for that at once: an
+ * instruction that reads it first would otherwise begin anew for ever.
+ */
 static vm_fault_t memory_mkwrite(struct vm_fault *vmf)
 {
 	struct wisp_memory *memory = vmf->vma->vm_private_data;
 
 	unmap_mapping_range(&memory->mapping, (u64)vmf->pgoff << PAGE_SHIFT,
 			    PAGE_SIZE, 1);
-	return VM_FAULT_NOPAGE;
+	return memory_fault(vmf);
 }
 
 static const struct vm_operations_struct memory_vm_ops = {

@@ -300,6 +300,24 @@ TEST_F(snapshot, what_the_vmm_writes_comes_back_too)
 	close(s);
 }
 
+/* What it reads first is mapped to be read only; that it has to write, too. */
+TEST_F(snapshot, one_instruction_reads_and_writes)
+{
+	char *page = guest_at(&self->g, GUEST_DATA), *from = page, *to = page + 1;
+	int s;
+
+	page[0] = 'x';
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	asm volatile("movsb" : "+S"(from), "+D"(to) : : "memory");
+	EXPECT_EQ('x', page[1]);
+	ASSERT_EQ(0, raw_reset(self->g.vm, s));
+	EXPECT_EQ(0, page[1]);
+	asm volatile("incb %0" : "+m"(page[1]));
+	EXPECT_EQ(1, page[1]);
+	close(s);
+}
+
 /* How many of @n pages that were written are listed after a reset. */
 static int written_once(const struct guest *g, int n)
 {
