@@ -2,6 +2,7 @@
 /* Faults in what makes memory, and in all accesses to it. */
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mount.h>
 
 #include "walk.h"
 
@@ -94,13 +95,17 @@ FIXTURE_VARIANT_ADD(fail_nth, discard) {
 	.unchanged = unchanged_replace_slot,
 };
 
-static int prepare_over(struct machine *m)
+/* Slot 0 is an object over m->file. */
+static int set_over(struct machine *m)
 {
-	if (prepare_file(m))
-		return -EIO;
 	m->fd = call_create_memory_over(m);
 	return m->fd < 0 ? m->fd :
 			   raw_set_slot(m->vm, 0, 0, LOW_SIZE, m->fd, 0, PROT_RWX);
+}
+
+static int prepare_over(struct machine *m)
+{
+	return prepare_file(m) ? -EIO : set_over(m);
 }
 
 /* A page is read from the file, and copied. */
@@ -109,6 +114,33 @@ FIXTURE_VARIANT_ADD(fail_nth, run_over) {
 	.stage = VCPU,
 	.never_fails = true,
 	.prepare = prepare_over,
+	.call = call_run,
+	.worked = worked_run,
+};
+
+/* Of a file system whose pages are read as those of one on a disk are. */
+static int prepare_over_ramfs(struct machine *m)
+{
+	char dir[] = "/tmp/faults.XXXXXX", path[64];
+	int fd;
+
+	if (!mkdtemp(dir) || mount("ramfs", dir, "ramfs", 0, NULL))
+		return -errno;
+	snprintf(path, sizeof(path), "%s/file", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (!ftruncate(fd, LOW_SIZE))
+		m->file = open(path, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	return m->file < 0 ? -EIO : set_over(m);
+}
+
+FIXTURE_VARIANT_ADD(fail_nth, run_over_ramfs) {
+	.name = "ioctl WISP_RUN, over a file that is read",
+	.stage = VCPU,
+	.never_fails = true,
+	.prepare = prepare_over_ramfs,
 	.call = call_run,
 	.worked = worked_run,
 };
@@ -567,9 +599,7 @@ static int prepare_holes(struct machine *m)
 	if (m->file < 0 || ftruncate(m->file, LOW_SIZE) ||
 	    fcntl(m->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK))
 		return -EIO;
-	m->fd = call_create_memory_over(m);
-	return m->fd < 0 ? m->fd :
-			   raw_set_slot(m->vm, 0, 0, LOW_SIZE, m->fd, 0, PROT_RWX);
+	return set_over(m);
 }
 
 static int prepare_read(struct machine *m)
