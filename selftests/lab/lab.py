@@ -436,9 +436,7 @@ class Boot:
             (cpio.tree if os.path.isdir(host) else cpio.file)(host, name)
         if kvm:
             self._add_kvm(cpio)
-        # The debug kernel has no modules.
-        if not is_debug(self.lab):
-            self._add_modules(cpio, "/io", *IO_MODULES)
+        self._add_modules(cpio, "/io", *IO_MODULES)
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
@@ -481,7 +479,7 @@ class Boot:
 
     def _add_kvm(self, cpio):
         self._add_modules(cpio, "/kvm",
-                          "kvm-intel" if self.lab == "vmx" else "kvm-amd")
+                          "kvm-intel" if self.lab.endswith("vmx") else "kvm-amd")
         if msr := self.kernel.stock_module("msr"):
             cpio.binary("/msr.ko", unpacked(msr))
 
