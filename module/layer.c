@@ -150,17 +150,40 @@ struct page *wisp_layer_find(struct wisp_layer *layer, pgoff_t index)
 	return xa_load(&layer->held, index);
 }
 
+/*
+ * Has a page in the file's cache to read into: where the kernel adds one by itself, a
+ * full memory cgroup has it kill. Returns 0 or -ENOMEM.
+ */
+static int cache_page(struct address_space *mapping, pgoff_t index, gfp_t gfp)
+{
+	struct folio *folio;
+	int ret;
+
+	if (xa_load(&mapping->i_pages, index) || mapping_min_folio_order(mapping))
+		return 0;
+	folio = folio_alloc(gfp, 0);
+	if (!folio)
+		return -ENOMEM;
+	ret = filemap_add_folio(mapping, folio, index, gfp);
+	if (!ret)
+		folio_unlock(folio);
+	folio_put(folio);
+	return ret == -EEXIST ? 0 : ret;
+}
+
 /* The page of the file's cache, with a reference, or ERR_PTR. */
 static struct page *read_page(struct wisp_layer *layer, pgoff_t index)
 {
 	struct address_space *mapping = layer->file->f_mapping;
+	gfp_t gfp = mapping_gfp_mask(mapping) | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 	struct folio *folio;
+	int ret;
 
 	if (is_shmem(file_inode(layer->file)))
-		return shmem_read_mapping_page_gfp(mapping, index,
-						   mapping_gfp_mask(mapping) |
-						   __GFP_RETRY_MAYFAIL |
-						   __GFP_NOWARN);
+		return shmem_read_mapping_page_gfp(mapping, index, gfp);
+	ret = cache_page(mapping, index, gfp);
+	if (ret)
+		return ERR_PTR(ret);
 	folio = read_mapping_folio(mapping, index, layer->file);
 	return IS_ERR(folio) ? ERR_CAST(folio) : folio_file_page(folio, index);
 }

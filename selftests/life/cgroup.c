@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "kselftest_harness.h"
@@ -323,6 +324,7 @@ FIXTURE_VARIANT(full) {
 	__u64 words;
 	long npages;		/* that there are at first */
 	bool copies;		/* of pages that are there */
+	bool ramfs;		/* its file is there, and not in tmpfs */
 };
 
 FIXTURE_VARIANT_ADD(full, pages) {
@@ -346,13 +348,35 @@ FIXTURE_VARIANT_ADD(full, pages_of_a_file) {
 	.flags = WISP_MEMORY_FILE, .stride = PAGE, .words = 512, .npages = 256,
 };
 
+/* Its page cache is that of any file system with a disk, but nothing can be evicted. */
+FIXTURE_VARIANT_ADD(full, pages_of_a_file_by_page_cache) {
+	.flags = WISP_MEMORY_FILE, .stride = PAGE, .words = 512, .npages = 256,
+	.ramfs = true,
+};
+
 /* A memfd without a page. */
-static int make_file(void)
+static int make_memfd(void)
 {
 	int fd = memfd_create("room", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	return ftruncate(fd, ROOM_SIZE) ||
 	       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) ? -1 : fd;
+}
+
+/* Likewise; all of it is gone when it is closed. */
+static int make_file(void)
+{
+	char dir[] = "/tmp/ramfs-XXXXXX", path[sizeof(dir) + 5];
+	int fd;
+
+	if (!mkdtemp(dir) || mount("ramfs", dir, "ramfs", 0, NULL))
+		return -1;
+	snprintf(path, sizeof(path), "%s/room", dir);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	fd = truncate(path, ROOM_SIZE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	return fd;
 }
 
 FIXTURE_SETUP(full)
@@ -365,7 +389,7 @@ FIXTURE_SETUP(full)
 	enter(_metadata);
 	ASSERT_EQ(0, guest_create(&self->g));
 	if (variant->flags & WISP_MEMORY_FILE)
-		arg.file = make_file();
+		arg.file = variant->ramfs ? make_file() : make_memfd();
 	self->room = raw(self->g.sys, WISP_CREATE_MEMORY, &arg);
 	ASSERT_LE(0, self->room);
 	if (variant->flags & WISP_MEMORY_FILE)
