@@ -34,17 +34,17 @@ void wisp_budget_exit(struct wisp_vcpu *vcpu)
 	hrtimer_cancel(&vcpu->timer);
 }
 
+/* Two years, for who asks for more: neither way a product or quotient overflows. */
+#define MAX_NS	(1ULL << 56)
+
 u64 wisp_budget_ticks(u64 ns)
 {
-	return mul_u64_u32_div(min_t(u64, ns, S64_MAX / 2), tsc_khz, 1000000) ?: 1;
+	return mul_u64_u32_div(min(ns, MAX_NS), tsc_khz, 1000000) ?: 1;
 }
 
 void wisp_budget_set(struct wisp_vcpu *vcpu, u64 ns)
 {
-	vcpu->budget_end = 0;
-	if (ns && check_add_overflow(vcpu->run_time, wisp_budget_ticks(ns),
-				     &vcpu->budget_end))
-		vcpu->budget_end = U64_MAX;
+	vcpu->budget_end = ns ? vcpu->run_time + wisp_budget_ticks(ns) : 0;
 }
 
 /*
@@ -79,7 +79,7 @@ static void arm(struct wisp_vcpu *vcpu)
 		return;
 	vcpu->timer_cpu = smp_processor_id();
 	vcpu->timer_tsc = deadline;
-	ns = min_t(u64, mul_u64_u32_div(left, 1000000, tsc_khz), KTIME_MAX / 2);
+	ns = mul_u64_u32_div(left, 1000000, tsc_khz);
 	hrtimer_start(&vcpu->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED_HARD);
 }
 

@@ -196,6 +196,20 @@ TEST_F(limits, run_time)
 	close(s);
 }
 
+/* As much as can be asked for is as good as none. */
+TEST_F(limits, run_time_without_end)
+{
+	static const __u64 times[] = { ~0ULL, ~0ULL / 2, 1ULL << 62, 1ULL << 56 };
+	struct guest *g = &self->g;
+
+	ASSERT_EQ(0, create(g, 0, ~0ULL));
+	stand(_metadata, g);
+	for (int i = 0; i < 4; i++) {
+		g->page->budget_ns = times[i];
+		ASSERT_EQ(WISP_EXIT_HLT, count_in(g->vm, g->page, PAGES));
+	}
+}
+
 /* Neither may use it alone. */
 TEST_F(limits, run_time_of_two)
 {
