@@ -170,7 +170,7 @@ static int vm_release(struct inode *inode, struct file *file)
 
 static ssize_t vm_read(struct kiocb *iocb, struct iov_iter *to)
 {
-	ssize_t n = wisp_vm_read(iocb->ki_filp->private_data, iocb->ki_pos, to);
+	ssize_t n = wisp_vm_rw(iocb->ki_filp->private_data, iocb->ki_pos, to, false);
 
 	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
@@ -178,7 +178,7 @@ static ssize_t vm_read(struct kiocb *iocb, struct iov_iter *to)
 
 static ssize_t vm_write(struct kiocb *iocb, struct iov_iter *from)
 {
-	ssize_t n = wisp_vm_write(iocb->ki_filp->private_data, iocb->ki_pos, from);
+	ssize_t n = wisp_vm_rw(iocb->ki_filp->private_data, iocb->ki_pos, from, true);
 
 	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
@@ -195,7 +195,7 @@ static struct wisp_slot *alloc_slot(const struct wisp_set_slot *arg)
 	u64 limit = 1ULL << wisp_backend->gpa_bits;
 	struct wisp_slot *slot;
 
-	if (arg->prot & ~(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC))
+	if (arg->prot & ~PROT_ALL)
 		return ERR_PTR(-EOPNOTSUPP);
 	if (!(arg->prot & WISP_PROT_READ) ||
 	    !PAGE_ALIGNED(arg->gpa | arg->slot_size | arg->offset) ||

@@ -11,6 +11,8 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 
+#include "compat.h"
+
 struct wisp_node {
 	refcount_t refs;
 
@@ -55,6 +57,16 @@ void wisp_page_uncharge(s64 npages, bool limited)
 		atomic_long_sub(npages, &all_pages);
 }
 
+/*
+ * The trees' references. The kernel's own count of a page is 1 for all of them: who
+ * comes across it elsewhere, as KVM does by a mapping, may hold it for a while, and
+ * then it is not the trees' any more, but is not free either.
+ */
+static refcount_t *refs_of(struct page *page)
+{
+	return (refcount_t *)&page->__folio_index;
+}
+
 /**
  * wisp_page_alloc() - allocate pages, split into single ones
  * @order: of them, 0 or WISP_HUGE_ORDER
@@ -79,24 +91,20 @@ struct page *wisp_page_alloc(unsigned int order, bool limited, bool zero)
 	}
 	if (order)
 		split_page(page, order);
-	for (i = 0; i < 1U << order; i++)
+	for (i = 0; i < 1U << order; i++) {
 		set_page_private(page + i, limited ? WISP_PAGE_LIMITED : 0);
+		refcount_set(refs_of(page + i), 1);
+	}
 	return page;
 }
 
-static void free_page_of_tree(struct page *page)
-{
-	wisp_page_uncharge(1, page_private(page) & WISP_PAGE_LIMITED);
-	set_page_private(page, 0);
-	init_page_count(page);
-	__free_page(page);
-}
-
-/* Nobody but trees holds references on pages that came from above. */
 void wisp_page_put(struct page *page)
 {
-	if (put_page_testzero(page))
-		free_page_of_tree(page);
+	if (!refcount_dec_and_test(refs_of(page)))
+		return;
+	wisp_page_uncharge(1, page_private(page) & WISP_PAGE_LIMITED);
+	set_page_private(page, 0);
+	__free_page(page);
 }
 
 /* Whether there is something behind an entry, of any level, that is counted. */
@@ -119,36 +127,21 @@ static unsigned int slot_of(pgoff_t index, unsigned int level)
 	return (index >> (level * WISP_NODE_BITS)) & (WISP_NODE_SLOTS - 1);
 }
 
-static __always_inline bool put_was_last(struct wisp_node *node)
-{
-	return is_counted(node) && refcount_dec_and_test(&node->refs);
-}
-
 /* Most of what it leads to is another tree's, too. */
-static void free_node(struct wisp_node *node, unsigned int level)
+static void put_node(struct wisp_node *node, unsigned int level)
 {
-	struct page *page;
 	unsigned int i;
 
-	for (i = 0; i < WISP_NODE_SLOTS; i++) {
-		if (level) {
-			if (put_was_last(node->slots[i]))
-				free_node(node->slots[i], level - 1);
-		} else if (is_counted(node->slots[i])) {
-			page = wisp_entry_page(node->slots[i]);
-			if (put_page_testzero(page))
-				free_page_of_tree(page);
-		}
-	}
+	if (!is_counted(node) || !refcount_dec_and_test(&node->refs))
+		return;
+	for (i = 0; i < WISP_NODE_SLOTS; i++)
+		if (level)
+			put_node(node->slots[i], level - 1);
+		else
+			wisp_entry_put(node->slots[i]);
 	kmem_cache_free(node_cache, node);
 	if (level)
 		cond_resched();
-}
-
-static void put_node(struct wisp_node *node, unsigned int level)
-{
-	if (put_was_last(node))
-		free_node(node, level);
 }
 
 static void copy_slots(struct wisp_node *to, struct wisp_node *from,
@@ -165,7 +158,7 @@ static void copy_slots(struct wisp_node *to, struct wisp_node *from,
 		if (level)
 			refcount_inc(&lower->refs);
 		else
-			page_ref_inc(wisp_entry_page(lower));
+			refcount_inc(refs_of(wisp_entry_page(lower)));
 	}
 }
 

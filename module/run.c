@@ -381,7 +381,7 @@ static int read_pdptes(struct wisp_vcpu *vcpu)
 
 	memset(vcpu->pdptes, 0, sizeof(vcpu->pdptes));
 	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, vec.iov_len);
-	n = wisp_vm_read(vcpu->vm, vcpu->exit.memory.gpa, &iter);
+	n = wisp_vm_rw(vcpu->vm, vcpu->exit.memory.gpa, &iter, false);
 	if (n == -EIO)
 		vcpu->exit.memory.flags |= WISP_MEMORY_IO;
 	vcpu->has_pdptes = n >= 0 || n == -EFAULT;

@@ -23,10 +23,10 @@
 #include <linux/bitmap.h>
 #include <linux/cleanup.h>
 #include <linux/gfp.h>
-#include <linux/list.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/refcount.h>
 #include <linux/sched.h>
 
 #include <uapi/linux/wisp.h>
@@ -96,6 +96,20 @@ static bool is_leaf(const struct wisp_slat *slat, u64 entry, unsigned int level)
 	return entry & slat->format->present && !is_table(slat, entry, level);
 }
 
+/*
+ * In lru of a table: its references, of which the kernel's own count knows one (as for
+ * pages.c), and the next one of those that unmapping collected.
+ */
+static refcount_t *refs_of(struct page *page)
+{
+	return (refcount_t *)&page->lru.prev;
+}
+
+static struct page **next_of(struct page *page)
+{
+	return (struct page **)&page->lru.next;
+}
+
 static u64 *alloc_table(unsigned int level, gfp_t zero)
 {
 	struct page *page = alloc_page(WISP_GFP | zero);
@@ -104,6 +118,7 @@ static u64 *alloc_table(unsigned int level, gfp_t zero)
 		return NULL;
 	set_page_private(page, FIELD_PREP(TABLE_LEVEL, level));
 	page->__folio_index = 0;
+	refcount_set(refs_of(page), 1);
 	return page_address(page);
 }
 
@@ -166,7 +181,6 @@ static void put_lower(struct wisp_slat *slat, struct page *page)
 static void free_table(struct page *page)
 {
 	set_page_private(page, 0);
-	init_page_count(page);
 	__free_page(page);
 }
 
@@ -175,7 +189,7 @@ static void put_table(struct wisp_slat *slat, struct page *page)
 {
 	struct page *origin;
 
-	while (page && put_page_testzero(page)) {
+	while (page && refcount_dec_and_test(refs_of(page))) {
 		put_lower(slat, page);
 		origin = origin_of(page);
 		free_table(page);
@@ -219,7 +233,7 @@ static void absorb_origins(struct wisp_slat *slat, struct page *page)
 
 	while ((origin = origin_of(page))) {
 		lock_page(origin);
-		if (page_count(origin) > 1) {
+		if (refcount_read(refs_of(origin)) > 1) {
 			unlock_page(page);
 			page = origin;
 			continue;
@@ -271,7 +285,7 @@ static void borrow(struct wisp_slat *slat, u64 *table, u64 *origin)
 	/* The last level borrows nothing: pages are not the tables'. */
 	if (!level_of(page))
 		return;
-	page_ref_inc(virt_to_page(origin));
+	refcount_inc(refs_of(virt_to_page(origin)));
 	*owning_lines(page) = 0;
 	set_page_private(page, FIELD_PREP(TABLE_LEVEL, level_of(page)) |
 			       (unsigned long)virt_to_page(origin));
@@ -467,7 +481,7 @@ int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
  * nothing remains: translations may always be forgotten.
  */
 static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
-			u64 gpa, u64 last, struct list_head *freed)
+			u64 gpa, u64 last, struct page **freed)
 {
 	u64 span = 1ULL << shift_of(level);
 	u64 *entry, *lower, end, old;
@@ -492,8 +506,10 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 		}
 		if (old & slat->format->present && !lower)
 			found = true;
-		if (lower && freed && whole)
-			list_add(&virt_to_page(lower)->lru, freed);
+		if (lower && freed && whole) {
+			*next_of(virt_to_page(lower)) = *freed;
+			*freed = virt_to_page(lower);
+		}
 		if (end == last)
 			return found;
 		if (level)
@@ -513,7 +529,7 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
  * mapped.
  */
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
-		     struct list_head *freed)
+		     struct page **freed)
 {
 	guard(mutex)(&slat->lock);
 	if (!slat->root && !slat->base)
@@ -528,13 +544,13 @@ bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 }
 
 /* Gives back the tables that unmapping collected. */
-void wisp_slat_free(struct wisp_slat *slat, struct list_head *freed)
+void wisp_slat_free(struct wisp_slat *slat, struct page *freed)
 {
-	struct page *page, *next;
+	struct page *next;
 
-	list_for_each_entry_safe(page, next, freed, lru) {
-		list_del(&page->lru);
-		put_table(slat, page);
+	for (; freed; freed = next) {
+		next = *next_of(freed);
+		put_table(slat, freed);
 	}
 }
 

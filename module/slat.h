@@ -13,7 +13,7 @@
 #include <linux/mutex.h>
 #include <linux/types.h>
 
-struct list_head;
+struct page;
 
 /**
  * struct wisp_slat_format - the bits of an entry
@@ -77,8 +77,8 @@ int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 		  u64 **leaf);
 
 bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
-		     struct list_head *freed);
-void wisp_slat_free(struct wisp_slat *slat, struct list_head *freed);
+		     struct page **freed);
+void wisp_slat_free(struct wisp_slat *slat, struct page *freed);
 
 void wisp_slat_freeze(struct wisp_slat *frozen, struct wisp_slat *slat);
 void wisp_slat_share(struct wisp_slat *slat, struct wisp_slat *frozen);
@@ -93,10 +93,14 @@ static inline bool wisp_slat_dirty(const struct wisp_slat_format *format,
 	       entry & format->dirty;
 }
 
-/* From here on. No CPU uses the entry; it flushes before it does again. */
+/*
+ * From here on. No CPU writes by the entry, and flushes before it does again; but
+ * another VM, which shows the page read-only, may empty it meanwhile.
+ */
 static inline void wisp_slat_clean(const struct wisp_slat_format *format, u64 *leaf)
 {
-	WRITE_ONCE(*leaf, *leaf & ~format->dirty);
+	if (READ_ONCE(*leaf) & format->dirty)
+		atomic64_andnot(format->dirty, (atomic64_t *)leaf);
 }
 
 #endif

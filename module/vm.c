@@ -5,7 +5,6 @@
 #include "vm.h"
 
 #include <linux/cleanup.h>
-#include <linux/list.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
@@ -248,7 +247,7 @@ void wisp_slot_drop(struct wisp_slot *slot)
 void wisp_slot_detach(struct wisp_slot *slot)
 {
 	struct wisp_vm *vm = slot->vm;
-	LIST_HEAD(freed);
+	struct page *freed = NULL;
 
 	/*
 	 * Until no vCPU uses its pages, the object must tell when it takes some
@@ -258,9 +257,9 @@ void wisp_slot_detach(struct wisp_slot *slot)
 		revoke(vm, WISP_REVOKE_SLOT);
 	wisp_memory_detach(slot->memory, &slot->user);
 	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
-	if (!list_empty(&freed))
+	if (freed)
 		revoke(vm, WISP_REVOKE_FREE);
-	wisp_slat_free(&vm->slat, &freed);
+	wisp_slat_free(&vm->slat, freed);
 	wisp_slot_free(slot);
 }
 
@@ -634,7 +633,19 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 	return n;
 }
 
-static ssize_t rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write)
+/**
+ * wisp_vm_rw() - copy out of guest-physical memory, or in
+ * @vm: the VM
+ * @gpa: where it begins
+ * @iter: the other side
+ * @write: in. A slot without WISP_PROT_WRITE is not written: a VMM that completes a
+ *	guest's access gets no further than the guest would. Who fills such memory
+ *	writes through its own fd.
+ *
+ * May sleep. Returns bytes copied up to the first address outside the slots,
+ * or -EFAULT where that is @gpa itself, or what wisp_memory_rw() gives.
+ */
+ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write)
 {
 	ssize_t total = 0, n;
 
@@ -647,30 +658,6 @@ static ssize_t rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write
 			break;
 	}
 	return total;
-}
-
-/**
- * wisp_vm_read() - copy out of guest-physical memory
- * @vm: the VM
- * @gpa: where from
- * @to: where to
- *
- * May sleep. Returns bytes copied up to the first address outside the slots,
- * or -EFAULT where that is @gpa itself.
- */
-ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to)
-{
-	return rw(vm, gpa, to, false);
-}
-
-/*
- * The same the other way; also -ENOMEM, -EINTR. A slot without WISP_PROT_WRITE is
- * not written: a VMM that completes a guest's access gets no further than the
- * guest would. Who fills such memory writes through its own fd.
- */
-ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from)
-{
-	return rw(vm, gpa, from, true);
 }
 
 /**

@@ -114,8 +114,7 @@ int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number);
 struct wisp_memory *wisp_vm_slot_memory(struct wisp_vm *vm, u64 number);
 int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit,
 		  struct wisp_ahead *ahead);
-ssize_t wisp_vm_read(struct wisp_vm *vm, u64 gpa, struct iov_iter *to);
-ssize_t wisp_vm_write(struct wisp_vm *vm, u64 gpa, struct iov_iter *from);
+ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write);
 int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma);
 
 void wisp_slot_free(struct wisp_slot *slot);
