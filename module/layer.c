@@ -35,7 +35,10 @@ struct wisp_layer {
 
 	refcount_t refs;
 
-	/* Pages by index; none is removed. Has a lock of its own. */
+	/*
+	 * Folios of the file's cache by all their indexes there; none is removed. Has
+	 * a lock of its own.
+	 */
 	struct xarray held;
 };
 
@@ -127,14 +130,14 @@ struct wisp_layer *wisp_layer_get(struct wisp_layer *layer)
 /* Nobody has its pages mapped where this was the last reference. May sleep. */
 void wisp_layer_put(struct wisp_layer *layer)
 {
-	struct page *page;
+	struct folio *folio;
 	unsigned long index;
 
 	if (!layer || !refcount_dec_and_test(&layer->refs))
 		return;
-	xa_for_each(&layer->held, index, page) {
-		put_page(page);
-		wisp_page_uncharge(1, layer->limited);
+	xa_for_each(&layer->held, index, folio) {
+		wisp_page_uncharge(folio_nr_pages(folio), layer->limited);
+		folio_put(folio);
 		cond_resched();
 	}
 	xa_destroy(&layer->held);
@@ -147,45 +150,75 @@ void wisp_layer_put(struct wisp_layer *layer)
 
 struct page *wisp_layer_find(struct wisp_layer *layer, pgoff_t index)
 {
-	return xa_load(&layer->held, index);
+	struct folio *folio = xa_load(&layer->held, layer->first + index);
+
+	return folio ? folio_file_page(folio, layer->first + index) : NULL;
 }
 
 /*
- * Has a page in the file's cache to read into: where the kernel adds one by itself, a
- * full memory cgroup has it kill. Returns 0 or -ENOMEM.
+ * What the file's cache has at @index, or a page to read into: where the kernel adds
+ * one by itself, a full memory cgroup has it kill. Returns it with a reference, so that
+ * it stays there, or ERR_PTR.
  */
-static int cache_page(struct address_space *mapping, pgoff_t index, gfp_t gfp)
+static struct folio *cached(struct address_space *mapping, pgoff_t index, gfp_t gfp)
 {
 	struct folio *folio;
 	int ret;
 
-	if (xa_load(&mapping->i_pages, index) || mapping_min_folio_order(mapping))
-		return 0;
-	folio = folio_alloc(gfp, 0);
-	if (!folio)
-		return -ENOMEM;
-	ret = filemap_add_folio(mapping, folio, index, gfp);
-	if (!ret)
-		folio_unlock(folio);
-	folio_put(folio);
-	return ret == -EEXIST ? 0 : ret;
+	do {
+		folio = filemap_get_folio(mapping, index);
+		if (!IS_ERR_OR_NULL(folio))
+			return folio;
+		folio = folio_alloc(gfp, 0);
+		if (!folio)
+			return ERR_PTR(-ENOMEM);
+		ret = filemap_add_folio(mapping, folio, index, gfp);
+		if (!ret) {
+			folio_unlock(folio);
+			return folio;
+		}
+		folio_put(folio);
+	} while (ret == -EEXIST);
+	return ERR_PTR(ret);
 }
 
-/* The page of the file's cache, with a reference, or ERR_PTR. */
-static struct page *read_page(struct wisp_layer *layer, pgoff_t index)
+/* The folio of the file's cache, read, with a reference, or ERR_PTR. */
+static struct folio *read_folio(struct wisp_layer *layer, pgoff_t index)
 {
 	struct address_space *mapping = layer->file->f_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping) | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
-	struct folio *folio;
-	int ret;
+	struct folio *folio, *room = NULL;
+	struct page *page;
 
-	if (is_shmem(file_inode(layer->file)))
-		return shmem_read_mapping_page_gfp(mapping, index, gfp);
-	ret = cache_page(mapping, index, gfp);
-	if (ret)
-		return ERR_PTR(ret);
+	if (is_shmem(file_inode(layer->file))) {
+		page = shmem_read_mapping_page_gfp(mapping, index, gfp);
+		return IS_ERR(page) ? ERR_CAST(page) : page_folio(page);
+	}
+	/* What has no single pages the kernel must add. */
+	if (!mapping_min_folio_order(mapping))
+		room = cached(mapping, index, gfp);
+	if (IS_ERR(room))
+		return room;
 	folio = read_mapping_folio(mapping, index, layer->file);
-	return IS_ERR(folio) ? ERR_CAST(folio) : folio_file_page(folio, index);
+	if (room)
+		folio_put(room);
+	return folio;
+}
+
+/* Returns 0, -EEXIST where something is held already, or -ENOMEM. */
+static int hold(struct wisp_layer *layer, struct folio *folio)
+{
+	XA_STATE_ORDER(xas, &layer->held, folio->index, folio_order(folio));
+	bool found;
+
+	do {
+		xas_lock(&xas);
+		found = xas_find_conflict(&xas);
+		if (!found)
+			xas_store(&xas, folio);
+		xas_unlock(&xas);
+	} while (xas_nomem(&xas, WISP_GFP));
+	return found ? -EEXIST : xas_error(&xas);
 }
 
 /**
@@ -193,27 +226,31 @@ static struct page *read_page(struct wisp_layer *layer, pgoff_t index)
  * @layer: the layer
  * @index: of the page, within the layer
  *
- * Charged to the active memory cgroup. Sleeps, and a signal that kills ends it:
- * hold no lock that others wait for. Returns 0, -EINTR, -EIO or -ENOMEM.
+ * All of its folio is held, and counts. Charged to the active memory cgroup. Sleeps,
+ * and a signal that kills ends it: hold no lock that others wait for. Returns 0,
+ * -EINTR, -EIO or -ENOMEM.
  */
 int wisp_layer_hold(struct wisp_layer *layer, pgoff_t index)
 {
-	struct page *page;
+	struct folio *folio = read_folio(layer, layer->first + index);
+	long npages;
 	int ret;
 
-	if (!wisp_page_charge(1, layer->limited))
-		return -ENOMEM;
-	page = read_page(layer, layer->first + index);
-	ret = PTR_ERR_OR_ZERO(page);
-	if (!ret) {
-		ret = xa_insert(&layer->held, index, page, WISP_GFP);
+	if (IS_ERR(folio)) {
+		ret = PTR_ERR(folio);
+		return ret == -EINTR || ret == -ENOMEM ? ret : -EIO;
+	}
+	npages = folio_nr_pages(folio);
+	ret = -ENOMEM;
+	if (wisp_page_charge(npages, layer->limited)) {
+		ret = hold(layer, folio);
 		if (!ret)
 			return 0;
-		put_page(page);
+		wisp_page_uncharge(npages, layer->limited);
 	}
-	wisp_page_uncharge(1, layer->limited);
-	/* Somebody else was faster. */
-	if (ret == -EBUSY)
-		return 0;
-	return ret == -EINTR || ret == -ENOMEM ? ret : -EIO;
+	folio_put(folio);
+	/* Somebody else was faster; or the cache has other folios than it had. */
+	if (ret == -EEXIST)
+		return wisp_layer_find(layer, index) ? 0 : -EIO;
+	return ret;
 }

@@ -62,10 +62,13 @@ FIXTURE(over) {
 
 FIXTURE_VARIANT(over) {
 	const char *type;	/* of the file system; NULL: a memfd */
+	const char *options;	/* to mount it */
 };
 
 FIXTURE_VARIANT_ADD(over, memfd) { .type = NULL };
 FIXTURE_VARIANT_ADD(over, tmpfs) { .type = "tmpfs" };
+/* All of it is one folio of the page cache. */
+FIXTURE_VARIANT_ADD(over, huge_pages) { .type = "tmpfs", .options = "huge=always" };
 /* Its pages are read as those of a file system on a disk are. */
 FIXTURE_VARIANT_ADD(over, ramfs) { .type = "ramfs" };
 
@@ -83,7 +86,7 @@ static int fill_file(int fd)
 }
 
 /* A file that has no name any more. */
-static int make_file(const char *type)
+static int make_file(const char *type, const char *options)
 {
 	char dir[] = "/tmp/over.XXXXXX", path[64];
 	int fd, file;
@@ -93,7 +96,7 @@ static int make_file(const char *type)
 		return fill_file(fd) ||
 		       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) ? -1 : fd;
 	}
-	if (!mkdtemp(dir) || mount(type, dir, type, 0, NULL))
+	if (!mkdtemp(dir) || mount(type, dir, type, 0, options))
 		return -1;
 	snprintf(path, sizeof(path), "%s/file", dir);
 	fd = open(path, O_RDWR | O_CREAT, 0600);
@@ -107,7 +110,7 @@ static int make_file(const char *type)
 FIXTURE_SETUP(over)
 {
 	ASSERT_EQ(0, guest_create(&self->g));
-	self->file = make_file(variant->type);
+	self->file = make_file(variant->type, variant->options);
 	ASSERT_LE(0, self->file);
 	self->memory = raw_create_memory_over(self->g.sys, SIZE, self->file, 0);
 	ASSERT_LE(0, self->memory);
@@ -247,6 +250,25 @@ TEST_F(over, snapshots_forks_and_resets)
 	self->memory = dup(self->g.sys);
 }
 
+/* Objects that begin anywhere in the file have what is there. */
+TEST_F(over, parts_of_it)
+{
+	const int npages = 5;
+	__u64 word;
+	int memory;
+
+	for (int first = 1; first < NPAGES - npages; first += 7) {
+		memory = raw_create_memory_over(self->g.sys, npages * PAGE, self->file,
+						first * PAGE);
+		ASSERT_LE(0, memory);
+		for (int i = npages - 1; i >= 0; i--) {
+			ASSERT_EQ(8, pread(memory, &word, 8, i * PAGE));
+			EXPECT_EQ(word_of(first + i), word);
+		}
+		close(memory);
+	}
+}
+
 /* A page that was not asked for is not read: of a hole it would be there. */
 TEST_F(over, only_what_is_touched_is_read)
 {
@@ -294,7 +316,7 @@ static void run_by_tables_at(struct __test_metadata *_metadata, int vm, __u64 cr
 /* Fills self->memory with a page of it that is broken: only its owner dies. */
 TEST(a_page_that_cannot_be_read)
 {
-	int file = make_file("tmpfs"), memory, status, s, vm;
+	int file = make_file("tmpfs", NULL), memory, status, s, vm;
 	struct guest g;
 	char *p, c;
 	pid_t pid;

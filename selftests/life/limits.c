@@ -4,6 +4,7 @@
  * CAP_SYS_RESOURCE. The module is loaded with a small cap, and then as it was.
  */
 #include <setjmp.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "kselftest_harness.h"
@@ -197,6 +198,50 @@ static int fill_over_a_file(int sys)
 	return 0;
 }
 
+#define HUGE_SIZE	(2ULL << 20)
+
+/* All pages of a file are in folios of 2 MiB, and it is its user's. Returns its fd. */
+static int make_huge_file(uid_t uid)
+{
+	char dir[] = "/tmp/huge-XXXXXX", path[sizeof(dir) + 5];
+	int fd, file;
+
+	if (!mkdtemp(dir) || mount("tmpfs", dir, "tmpfs", 0, "huge=always"))
+		return -1;
+	snprintf(path, sizeof(path), "%s/file", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	file = fchown(fd, uid, uid) || posix_fallocate(fd, 0, BIG) ? -1 :
+	       open(path, O_RDONLY);
+	close(fd);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	return file;
+}
+
+static int huge_file;
+
+/* One page of each: what the file's cache cannot let go counts. */
+static int hold_huge_pages(int sys)
+{
+	__u64 offset;
+	char byte;
+	int fd;
+
+	for (int round = 0; round < 3; round++) {
+		fd = raw_create_memory_over(sys, BIG, huge_file, 0);
+		CHECK(fd >= 0);
+		for (offset = 0; offset < BIG; offset += HUGE_SIZE)
+			if (pread(fd, &byte, 1, offset + 5 * PAGE) != 1)
+				break;
+		CHECK(errno == ENOMEM);
+		CHECK(offset == (__u64)CAP_MIB << 20);
+		/* What is held can be read. */
+		CHECK(pread(fd, &byte, 1, offset - PAGE) == 1);
+		close(fd);
+	}
+	return 0;
+}
+
 /* 2 MiB at a time is no way round the cap. */
 static int fill_huge_memory(int sys)
 {
@@ -325,6 +370,14 @@ TEST_F(limits, memory_over_a_file)
 {
 	EXPECT_EQ(0, as_user(NOBODY, self->sys, fill_over_a_file));
 	EXPECT_EQ(0, as_user(NOBODY, self->sys, fill_over_a_file));
+}
+
+TEST_F(limits, memory_over_a_file_in_huge_pages)
+{
+	huge_file = make_huge_file(NOBODY);
+	ASSERT_LE(0, huge_file);
+	EXPECT_EQ(0, as_user(NOBODY, self->sys, hold_huge_pages));
+	close(huge_file);
 }
 
 TEST_F(limits, huge_memory)
