@@ -39,6 +39,7 @@ struct wisp_memory {
 	/* Protected by @lock. */
 	struct wisp_pages pages;
 	struct list_head users;
+	const void *claimed;		/* the only owner that there may be, or NULL */
 
 	/* Protected by @lock: of a layered object. */
 	bool layered;
@@ -199,14 +200,17 @@ static int get_page_at(struct wisp_memory *memory, pgoff_t index, bool write,
 
 /* ---- the object ---------------------------------------------------------- */
 
-/* Somebody's tables get the object's pages from now on. May sleep. Returns 0, or
- * -EBUSY: a layered object is written by one VM only.
+/*
+ * Somebody's tables get the object's pages from now on. May sleep. Returns 0, or
+ * -EBUSY: a layered object is written by one VM only, or another VM has claimed it.
  */
 int wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user)
 {
 	struct wisp_memory_user *other;
 
 	guard(mutex)(&memory->lock);
+	if (memory->claimed && memory->claimed != user->owner)
+		return -EBUSY;
 	list_for_each_entry(other, &memory->users, list)
 		if (memory->layered && other->owner != user->owner &&
 		    (other->writes || user->writes))
@@ -440,25 +444,35 @@ static bool is_used_by_others(const struct wisp_memory *memory, const void *owne
 	return false;
 }
 
+/* Nobody else gets it until wisp_memory_release(). Returns 0, or -EBUSY: they have. */
+int wisp_memory_claim(struct wisp_memory *memory, const void *owner)
+{
+	guard(mutex)(&memory->lock);
+	if (is_used_by_others(memory, owner))
+		return -EBUSY;
+	memory->claimed = owner;
+	return 0;
+}
+
+void wisp_memory_release(struct wisp_memory *memory)
+{
+	guard(mutex)(&memory->lock);
+	memory->claimed = NULL;
+}
+
 /**
  * wisp_memory_fork() - make an object that is to have the same pages
  * @memory: the object
- * @owner: of the only tables it may be in
  *
  * wisp_memory_freeze() or wisp_memory_rebase() gives it the pages. May sleep.
- * Returns the new object, or ERR_PTR of -EBUSY or -ENOMEM.
+ * Returns the new object, or NULL.
  */
-struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
-				     const void *owner)
+struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory)
 {
-	struct wisp_memory *fork;
+	struct wisp_memory *fork = alloc_memory(memory->size);
 
-	scoped_guard(mutex, &memory->lock)
-		if (is_used_by_others(memory, owner))
-			return ERR_PTR(-EBUSY);
-	fork = alloc_memory(memory->size);
 	if (!fork)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	fork->id = memory->id;
 	fork->huge = memory->huge;
 	fork->layered = true;
@@ -468,19 +482,15 @@ struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
 
 /**
  * wisp_memory_freeze() - give the pages of an object to its fork
- * @memory: the object; what it has is its base from now on
+ * @memory: the object, which is frozen or claimed; what it has is its base from now
+ *	on, and from the claimant's tables the caller takes the write permission
  * @fork: by wisp_memory_fork(), and nobody knows it yet
- * @owner: of the only tables @memory may be in, from which the caller takes the
- *	write permission
  *
- * May sleep. Returns 0; or -EBUSY: there is another owner by now.
+ * May sleep.
  */
-int wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork,
-		       const void *owner)
+void wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork)
 {
 	guard(mutex)(&memory->lock);
-	if (is_used_by_others(memory, owner))
-		return -EBUSY;
 	/* Or else not a page was written since the last time. */
 	if (!memory->layered || memory->base.root != memory->pages.root)
 		set_base(memory);
@@ -489,7 +499,6 @@ int wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork,
 	wisp_pages_put(&fork->base);
 	fork->pages = wisp_pages_get(&memory->pages);
 	fork->base = wisp_pages_get(&memory->pages);
-	return 0;
 }
 
 /**
@@ -518,13 +527,6 @@ void wisp_memory_rebase(struct wisp_memory *memory,
 	wisp_pages_put(&old);
 }
 
-static bool is_dirty(const struct wisp_private *private,
-		     const struct wisp_slat_format *format)
-{
-	return private->shown || private->written || !private->leaf ||
-	       wisp_slat_dirty(format, private->leaf);
-}
-
 /* Pages that were written once keep their place only while that goes on. */
 static bool too_cold(struct wisp_memory *memory, u32 hot)
 {
@@ -538,41 +540,50 @@ static bool too_cold(struct wisp_memory *memory, u32 hot)
 /**
  * wisp_memory_reset() - copy back what was written since the base
  * @memory: the object
+ * @frozen: whose pages its base is to be
  * @format: of the entries that lead to it; no CPU uses them
  *
  * The pages stay where they are mapped; who uses entries flushes before. May
  * sleep. Returns false where wisp_memory_rebase() must do it.
  */
 bool wisp_memory_reset(struct wisp_memory *memory,
+		       const struct wisp_memory *frozen,
 		       const struct wisp_slat_format *format)
 {
-	struct wisp_private *private;
-	u32 i, hot = 0;
-
 	guard(mutex)(&memory->lock);
-	if (memory->discarded)
-		return false;
-	for (i = 0; i < memory->privates.count; i++) {
-		private = &memory->privates.pages[i];
-		if (!is_dirty(private, format))
-			continue;
-		if (private->origin)
-			copy_page(page_address(private->page),
-				  page_address(private->origin));
-		else
-			clear_page(page_address(private->page));
-		private->written = false;
-		if (private->leaf)
-			wisp_slat_clean(format, private->leaf);
-		if (!(++hot % 1024))
-			cond_resched();
+	/* Another VM's snapshot may be its base by now. */
+	return !memory->discarded && memory->base.root == frozen->pages.root &&
+	       !too_cold(memory, wisp_privates_reset(&memory->privates, format));
+}
+
+/* What is not as @frozen has it, or as a new object begins. Other parameters as below. */
+static u64 list_differing(struct wisp_memory *memory,
+			  const struct wisp_memory *frozen, u64 offset, u64 size,
+			  u64 gpa, u64 *gpas, u64 room)
+{
+	const struct wisp_pages none = {
+		.root = memory->layer ? WISP_ENTRY_FILE : NULL,
+		.levels = memory->pages.levels,
+	};
+	const struct wisp_pages *with = frozen ? &frozen->pages : &none;
+	pgoff_t index = offset >> PAGE_SHIFT, last = (offset + size - 1) >> PAGE_SHIFT;
+	u64 count = 0;
+
+	for (; !fatal_signal_pending(current); index++) {
+		index = wisp_pages_differ(&memory->pages, with, index, last);
+		if (index > last)
+			break;
+		if (count < room)
+			gpas[count] = gpa + ((u64)index << PAGE_SHIFT) - offset;
+		count++;
 	}
-	return !too_cold(memory, hot);
+	return count;
 }
 
 /**
- * wisp_memory_dirty() - list the pages written since the base
+ * wisp_memory_dirty() - list the pages written since a snapshot
  * @memory: the object
+ * @frozen: what the snapshot has of it, or NULL where it came later
  * @format: as for wisp_memory_reset()
  * @offset: of the range, in bytes
  * @size: of the range, in bytes
@@ -582,27 +593,16 @@ bool wisp_memory_reset(struct wisp_memory *memory,
  *
  * Returns how many there are.
  */
-u64 wisp_memory_dirty(struct wisp_memory *memory,
+u64 wisp_memory_dirty(struct wisp_memory *memory, const struct wisp_memory *frozen,
 		      const struct wisp_slat_format *format, u64 offset, u64 size,
 		      u64 gpa, u64 *gpas, u64 room)
 {
-	const struct wisp_private *private;
-	u64 at, count = 0;
-	u32 i;
-
 	guard(mutex)(&memory->lock);
-	for (i = 0; i < memory->privates.count; i++) {
-		private = &memory->privates.pages[i];
-		at = ((u64)private->index << PAGE_SHIFT) - offset;
-		if (!(i % 1024))
-			cond_resched();
-		if (at >= size || !is_dirty(private, format))
-			continue;
-		if (count < room)
-			gpas[count] = gpa + at;
-		count++;
-	}
-	return count;
+	/* Privates are those since the last snapshot, of whichever VM had it then. */
+	if (!frozen || memory->base.root != frozen->pages.root)
+		return list_differing(memory, frozen, offset, size, gpa, gpas, room);
+	return wisp_privates_list(&memory->privates, format, offset, size, gpa, gpas,
+				  room);
 }
 
 /* As wisp_pages_differ(). */

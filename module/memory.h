@@ -50,10 +50,10 @@ struct wisp_memory_page {
 
 struct wisp_memory *wisp_memory_create(u64 size, bool huge);
 struct wisp_memory *wisp_memory_create_over(u64 size, int fd, u64 offset);
-struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory,
-				     const void *owner);
-int wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork,
-		       const void *owner);
+int wisp_memory_claim(struct wisp_memory *memory, const void *owner);
+void wisp_memory_release(struct wisp_memory *memory);
+struct wisp_memory *wisp_memory_fork(struct wisp_memory *memory);
+void wisp_memory_freeze(struct wisp_memory *memory, struct wisp_memory *fork);
 struct wisp_memory *wisp_memory_get(struct wisp_memory *memory);
 void wisp_memory_put(struct wisp_memory *memory);
 
@@ -83,11 +83,12 @@ int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size);
 void wisp_memory_rebase(struct wisp_memory *memory,
 			const struct wisp_memory *frozen, const void *owner);
 bool wisp_memory_reset(struct wisp_memory *memory,
+		       const struct wisp_memory *frozen,
 		       const struct wisp_slat_format *format);
 pgoff_t wisp_memory_differ(struct wisp_memory *memory,
 			   const struct wisp_memory *frozen, pgoff_t index,
 			   pgoff_t last);
-u64 wisp_memory_dirty(struct wisp_memory *memory,
+u64 wisp_memory_dirty(struct wisp_memory *memory, const struct wisp_memory *frozen,
 		      const struct wisp_slat_format *format, u64 offset, u64 size,
 		      u64 gpa, u64 *gpas, u64 room);
 

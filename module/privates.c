@@ -6,9 +6,11 @@
 #include "privates.h"
 
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "pages.h"
+#include "slat.h"
 
 #define NUMBER_SHIFT	1
 
@@ -72,19 +74,81 @@ void wisp_privates_forget(struct wisp_privates *privates, pgoff_t first,
 	u32 i;
 
 	for (i = privates->count; i--;) {
+		if (!(i % 1024))
+			cond_resched();
 		index = privates->pages[i].index;
 		if (index >= first && index <= last && i != --privates->count)
 			put_at(privates, i, &privates->pages[privates->count]);
 	}
 }
 
-/* No table leads to any. */
+/* Some tables lead to none any more: by which others are written nobody sees. */
 void wisp_privates_unmapped(struct wisp_privates *privates)
 {
 	u32 i;
 
-	for (i = 0; i < privates->count; i++)
+	for (i = 0; i < privates->count; i++) {
+		if (!(i % 1024))
+			cond_resched();
+		privates->pages[i].shown |= !!privates->pages[i].leaf;
 		privates->pages[i].leaf = NULL;
+	}
+}
+
+static bool is_dirty(const struct wisp_private *private,
+		     const struct wisp_slat_format *format)
+{
+	return private->shown || private->written || !private->leaf ||
+	       wisp_slat_dirty(format, private->leaf);
+}
+
+/* All that were written are as their origins again. Returns how many there were. */
+u32 wisp_privates_reset(struct wisp_privates *privates,
+			const struct wisp_slat_format *format)
+{
+	struct wisp_private *private;
+	u32 i, count = 0;
+
+	for (i = 0; i < privates->count; i++) {
+		private = &privates->pages[i];
+		if (!(i % 1024))
+			cond_resched();
+		if (!is_dirty(private, format))
+			continue;
+		if (private->origin)
+			copy_page(page_address(private->page),
+				  page_address(private->origin));
+		else
+			clear_page(page_address(private->page));
+		private->written = false;
+		if (private->leaf)
+			wisp_slat_clean(format, private->leaf);
+		count++;
+	}
+	return count;
+}
+
+/* As wisp_memory_dirty(). */
+u64 wisp_privates_list(const struct wisp_privates *privates,
+		       const struct wisp_slat_format *format, u64 offset, u64 size,
+		       u64 gpa, u64 *gpas, u64 room)
+{
+	const struct wisp_private *private;
+	u64 at, count = 0;
+	u32 i;
+
+	for (i = 0; i < privates->count; i++) {
+		private = &privates->pages[i];
+		at = ((u64)private->index << PAGE_SHIFT) - offset;
+		if (!(i % 1024))
+			cond_resched();
+		if (at >= size || !is_dirty(private, format))
+			continue;
+		if (count < room)
+			gpas[count] = gpa + at;
+		count++;
+	}
+	return count;
 }
 
 void wisp_privates_drop(struct wisp_privates *privates)

@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 struct page;
+struct wisp_slat_format;
 
 struct wisp_private {
 	u64 index : 62;
@@ -33,6 +34,11 @@ void wisp_privates_add(struct wisp_privates *privates, pgoff_t index,
 void wisp_privates_forget(struct wisp_privates *privates, pgoff_t first,
 			  pgoff_t last);
 void wisp_privates_unmapped(struct wisp_privates *privates);
+u32 wisp_privates_reset(struct wisp_privates *privates,
+			const struct wisp_slat_format *format);
+u64 wisp_privates_list(const struct wisp_privates *privates,
+		       const struct wisp_slat_format *format, u64 offset, u64 size,
+		       u64 gpa, u64 *gpas, u64 room);
 void wisp_privates_drop(struct wisp_privates *privates);
 
 #endif

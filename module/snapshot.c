@@ -162,16 +162,12 @@ static struct wisp_slot *copy_slot(struct wisp_vm *vm, struct wisp_slot **slots,
 	memory = find_memory(slots, nslots, id) ?:
 		 find_memory(vm->slots, vm->nslots, id);
 	slot->memory = memory ? wisp_memory_get(memory) :
-				wisp_memory_fork(from->memory, from->vm);
-	if (!IS_ERR(slot->memory))
+				wisp_memory_fork(from->memory);
+	if (slot->memory)
 		ret = wisp_slot_attach(vm, slot);
-	else
-		ret = PTR_ERR(slot->memory);
 	if (!ret)
 		return slot;
-	if (!IS_ERR(slot->memory))
-		wisp_memory_put(slot->memory);
-	kfree(slot);
+	wisp_slot_free(slot);
 	return ERR_PTR(ret);
 }
 
@@ -221,6 +217,30 @@ static void change_base(struct wisp_vm *vm, struct wisp_vm *base)
 	wisp_vm_put(old);
 }
 
+static void release_memory(struct wisp_vm *vm, u32 nslots)
+{
+	u32 i;
+
+	for (i = 0; i < nslots; i++)
+		wisp_memory_release(vm->slots[i]->memory);
+}
+
+/* No other VM gets a slot on what it has. Returns 0, or -EBUSY: one has. */
+static int claim_memory(struct wisp_vm *vm)
+{
+	int ret;
+	u32 i;
+
+	for (i = 0; i < vm->nslots; i++) {
+		ret = wisp_memory_claim(vm->slots[i]->memory, vm);
+		if (ret) {
+			release_memory(vm, i);
+			return ret;
+		}
+	}
+	return 0;
+}
+
 /* A VM that has all that @from has, which does not run. */
 static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen,
 			       struct wisp_window *window, u64 first)
@@ -243,14 +263,13 @@ static struct wisp_vm *copy_vm(struct wisp_vm *from, bool frozen,
 		ret = wisp_slat_populate(&vm->slat);
 	if (!ret)
 		ret = copy_layout(vm, from);
-	/* All that can be had is there: now @from changes, if it is not frozen. */
-	for (i = 0; i < from->nslots && !ret; i++)
-		ret = wisp_memory_freeze(from->slots[i]->memory,
-					 vm->slots[i]->memory, from);
 	if (ret) {
 		wisp_vm_put(vm);
 		return ERR_PTR(ret);
 	}
+	/* All that can be had is there: now @from changes, if it is not frozen. */
+	for (i = 0; i < from->nslots; i++)
+		wisp_memory_freeze(from->slots[i]->memory, vm->slots[i]->memory);
 	if (frozen)
 		wisp_slat_freeze(&vm->slat, &from->slat);
 	else
@@ -279,9 +298,10 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags)
 	if (ret)
 		return ERR_PTR(ret);
 	scoped_guard(rwsem_write, &vm->slots_sem) {
-		frozen = copy_vm(vm, true, NULL, 0);
-		/* Even on failure: some objects may be layered by now. */
-		vm->changed = true;
+		ret = claim_memory(vm);
+		frozen = ret ? ERR_PTR(ret) : copy_vm(vm, true, NULL, 0);
+		if (!ret)
+			release_memory(vm, vm->nslots);
 		if (!IS_ERR(frozen))
 			change_base(vm, frozen);
 		wisp_ledger_revoke(&vm->slat, WISP_REVOKE_SNAPSHOT);
@@ -331,6 +351,7 @@ static bool reset_pages(struct wisp_vm *vm)
 	for (i = 0; i < vm->nslots; i++)
 		if (!shown_before(vm, i) &&
 		    !wisp_memory_reset(vm->slots[i]->memory,
+				       vm->base->slots[i]->memory,
 				       &wisp_backend->format))
 			return false;
 	wisp_ledger_narrow(&vm->slat);
@@ -437,12 +458,15 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
  */
 s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room)
 {
+	const struct wisp_memory *frozen;
 	const struct wisp_slot *slot;
+	struct wisp_vm *base;
 	u64 count = 0, used;
 	u32 i;
 
 	guard(mutex)(&vm->lock);
-	if (!vm->base)
+	base = vm->base;
+	if (!base)
 		return -EINVAL;
 	guard(rwsem_read)(&vm->slots_sem);
 	for (i = 0; i < vm->nslots; i++) {
@@ -450,9 +474,12 @@ s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room)
 			return -EINTR;
 		slot = vm->slots[i];
 		used = min(count, room);
-		count += wisp_memory_dirty(slot->memory, &wisp_backend->format,
-					   slot->offset, slot->size, slot->gpa,
-					   gpas + used, room - used);
+		frozen = find_memory(base->slots, base->nslots,
+				     wisp_memory_id(slot->memory));
+		count += wisp_memory_dirty(slot->memory, frozen,
+					   &wisp_backend->format, slot->offset,
+					   slot->size, slot->gpa, gpas + used,
+					   room - used);
 	}
 	return count;
 }

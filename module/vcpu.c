@@ -312,21 +312,11 @@ void wisp_vcpu_reset(struct wisp_vcpu *vcpu)
 				&vcpu->scratch);
 }
 
-/**
- * wisp_vcpu_populate() - have what a vCPU needs to run, and its registers
- * @vcpu: its lock is held, or nobody knows it yet
- *
- * A fork's vCPUs get it when they are first used. May sleep. Returns 0 or
- * -ENOMEM.
- */
-int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
+/* With the registers that it has in @base, or else as after INIT. */
+static int populate_from(struct wisp_vcpu *vcpu, struct wisp_vm *base)
 {
-	/* A reset would need the vCPU's lock: the base is the same meanwhile. */
-	struct wisp_vm *base = vcpu->vm->base;
 	struct wisp_vcpu *from;
 
-	if (likely(vcpu->populated || vcpu->vm->frozen))
-		return 0;
 	if (wisp_slat_populate(&vcpu->vm->slat) ||
 	    wisp_fpu_alloc(&vcpu->fpu) || wisp_backend->vcpu_init(vcpu))
 		return -ENOMEM;
@@ -337,6 +327,21 @@ int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
 		wisp_vcpu_reset(vcpu);
 	vcpu->populated = true;
 	return 0;
+}
+
+/**
+ * wisp_vcpu_populate() - have what a vCPU needs to run, and its registers
+ * @vcpu: its lock is held
+ *
+ * A fork's vCPUs get it when they are first used. May sleep. Returns 0 or
+ * -ENOMEM.
+ */
+int wisp_vcpu_populate(struct wisp_vcpu *vcpu)
+{
+	if (likely(vcpu->populated || vcpu->vm->frozen))
+		return 0;
+	/* A reset would need the vCPU's lock: the base is the same meanwhile. */
+	return populate_from(vcpu, vcpu->vm->base);
 }
 
 /**
@@ -363,7 +368,7 @@ int wisp_vcpu_create(struct wisp_vm *vm, u32 index, bool populate)
 	vcpu = alloc_vcpu(vm, index);
 	ret = PTR_ERR_OR_ZERO(vcpu);
 	if (!ret && populate)
-		ret = wisp_vcpu_populate(vcpu);
+		ret = populate_from(vcpu, NULL);
 	if (ret) {
 		if (!IS_ERR(vcpu))
 			free_vcpu(vcpu);

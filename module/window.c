@@ -60,8 +60,10 @@ void wisp_window_put(struct wisp_window *window)
 
 	if (!window || !refcount_dec_and_test(&window->refs))
 		return;
-	xa_for_each(&window->pages, index, page)
+	xa_for_each(&window->pages, index, page) {
 		wisp_page_put(page);
+		cond_resched();
+	}
 	xa_destroy(&window->pages);
 	kfree(window);
 }

@@ -265,6 +265,159 @@ TEST_F(forks, failed_reset)
 	close(memory);
 }
 
+/* ---- objects that several VMs have had ---------------------------------------------- */
+
+/* Each comes back to its own snapshot, whatever the other did to what both read. */
+TEST_F(forks, reset_of_what_another_has_reset)
+{
+	int memory = raw_create_memory(self->g.sys, PAGE), s, so;
+	struct guest *g = &self->g, other;
+	__u64 one = 1, two = 2;
+
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, guest_create(&other));
+	ASSERT_EQ(8, pwrite(memory, &one, 8, 0));
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, PAGE, memory, 0, PROT_R));
+	s = raw_snapshot(g->vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, raw_remove_slot(g->vm, 1));
+	ASSERT_EQ(8, pwrite(memory, &two, 8, 0));
+	ASSERT_EQ(0, raw_set_slot(other.vm, 1, OTHER, PAGE, memory, 0, PROT_R));
+	so = raw_snapshot(other.vm);
+	ASSERT_LE(0, so);
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, PAGE, memory, 0, PROT_R));
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, raw_reset(g->vm, -1));
+		EXPECT_EQ(1ULL, word(g->vm, OTHER));
+		ASSERT_EQ(0, raw_reset(other.vm, -1));
+		EXPECT_EQ(2ULL, word(other.vm, OTHER));
+	}
+	guest_destroy(&other);
+	close(s);
+	close(so);
+	close(memory);
+}
+
+/* Pages that the VM wrote are dirty, also where another has frozen them since. */
+TEST_F(forks, dirty_after_another_has_frozen_it)
+{
+	int memory = raw_create_memory(self->g.sys, 4 * PAGE), s, so;
+	struct guest *g = &self->g, other;
+	__u64 value = 1, pages[8];
+
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, guest_create(&other));
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(8, pwrite(memory, &value, 8, i * PAGE));
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, 4 * PAGE, memory, 0, PROT_RW));
+	s = raw_snapshot(g->vm);
+	ASSERT_LE(0, s);
+	EXPECT_EQ(0, raw_dirty(g->vm, pages, 8));
+	ASSERT_EQ(8, pwrite(g->vm, &value, 8, OTHER + PAGE));
+	ASSERT_EQ(8, pwrite(g->vm, &value, 8, OTHER + 2 * PAGE));
+	ASSERT_EQ(0, raw_remove_slot(g->vm, 1));
+	EXPECT_EQ(0, raw_dirty(g->vm, pages, 8));
+	ASSERT_EQ(0, raw_set_slot(other.vm, 1, OTHER, 4 * PAGE, memory, 0, PROT_RW));
+	so = raw_snapshot(other.vm);
+	ASSERT_LE(0, so);
+	EXPECT_EQ(0, raw_dirty(other.vm, pages, 8));
+	ASSERT_EQ(0, raw_remove_slot(other.vm, 1));
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, 4 * PAGE, memory, 0, PROT_RW));
+	ASSERT_EQ(2, raw_dirty(g->vm, pages, 8));
+	EXPECT_EQ(OTHER + PAGE, pages[0]);
+	EXPECT_EQ(OTHER + 2 * PAGE, pages[1]);
+	ASSERT_EQ(0, raw_reset(g->vm, -1));
+	EXPECT_EQ(0, raw_dirty(g->vm, pages, 8));
+	EXPECT_EQ(0ULL, word(g->vm, OTHER + 2 * PAGE));
+	guest_destroy(&other);
+	close(s);
+	close(so);
+	close(memory);
+}
+
+/* ---- what is dirty ------------------------------------------------------------------- */
+
+/* An object that came later is as written as it has pages. */
+TEST_F(forks, new_object_is_dirty)
+{
+	int memory = raw_create_memory(self->g.sys, 1024 * PAGE);
+	struct guest *g = &self->g;
+	__u64 value = 1, pages[8];
+
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, 512 * PAGE, memory, 512 * PAGE,
+				  PROT_RW));
+	EXPECT_EQ(0, raw_dirty(g->vm, pages, 8));
+	ASSERT_EQ(8, pwrite(memory, &value, 8, 3 * PAGE));
+	ASSERT_EQ(8, pwrite(memory, &value, 8, 515 * PAGE));
+	ASSERT_EQ(8, pwrite(g->vm, &value, 8, OTHER + 511 * PAGE));
+	ASSERT_EQ(2, raw_dirty(g->vm, pages, 1));
+	EXPECT_EQ(OTHER + 3 * PAGE, pages[0]);
+	ASSERT_EQ(2, raw_dirty(g->vm, pages, 8));
+	EXPECT_EQ(OTHER + 511 * PAGE, pages[1]);
+	close(memory);
+}
+
+/* Nor is what the guest wrote by one slot forgotten where another one goes. */
+TEST_F(forks, dirty_by_the_slot_that_stays)
+{
+	struct guest *g = &self->g;
+	int s;
+
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, GUEST_SIZE, g->fd, 0, PROT_RWX));
+	s = raw_snapshot(g->vm);
+	ASSERT_LE(0, s);
+	/* A page of its own, whose entry is clean. */
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
+	ASSERT_EQ(0, raw_reset(g->vm, -1));
+	ASSERT_FALSE(guest_is_dirty(g->vm, GUEST_DATA));
+	/* The other slot comes anew, and the page is read there. */
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, OTHER, GUEST_SIZE, g->fd, 0, PROT_RWX));
+	g->page->state.general.rdi = OTHER + GUEST_DATA;
+	g->page->state.general.rip = GUEST_CODE + 1;
+	g->page->dirty = WISP_STATE_GENERAL;
+	g->page->complete = 0;
+	ASSERT_EQ(0, raw_run(g->vm, 0));
+	ASSERT_EQ(WISP_EXIT_HLT, g->page->exit.reason);
+	EXPECT_EQ(7ULL, g->page->state.general.rax);
+	/* And then written by the first. */
+	g->page->state.general.rdi = GUEST_DATA;
+	g->page->dirty = WISP_STATE_GENERAL;
+	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
+	EXPECT_EQ(8ULL, word(g->vm, GUEST_DATA));
+	EXPECT_TRUE(guest_is_dirty(g->vm, GUEST_DATA));
+	close(s);
+}
+
+/* A vCPU that is added is as after INIT, whatever a snapshot has of its number. */
+TEST_F(forks, added_vcpu_is_new)
+{
+	struct wisp_state state, added;
+	int s;
+
+	ASSERT_EQ(0, raw(self->g.vm, WISP_CREATE_VCPU, &((struct wisp_create_vcpu){
+		.size = sizeof(struct wisp_create_vcpu), .vcpu = 1,
+	})));
+	ASSERT_EQ(0, raw_get_state(self->g.vm, 1, WISP_STATE_GENERAL, &state));
+	added = state;
+	added.general.rbx = 5;
+	ASSERT_EQ(0, raw_set_state(self->g.vm, 1, WISP_STATE_GENERAL, &added, NULL));
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	/* One of the same origin, without it. */
+	ASSERT_EQ(0, raw_reset(self->vm, s));
+	ASSERT_EQ(0, raw(self->vm, WISP_CREATE_VCPU, &((struct wisp_create_vcpu){
+		.size = sizeof(struct wisp_create_vcpu), .vcpu = 1,
+	})));
+	ASSERT_EQ(0, raw_get_state(self->vm, 1, WISP_STATE_GENERAL, &added));
+	EXPECT_EQ(0, memcmp(&state.general, &added.general, sizeof(state.general)));
+	ASSERT_EQ(0, raw_reset(self->vm, -1));
+	ASSERT_EQ(0, raw_get_state(self->vm, 1, WISP_STATE_GENERAL, &added));
+	EXPECT_EQ(5ULL, added.general.rbx);
+	close(s);
+}
+
 /* What was discarded is not dirty, and what was written again once. */
 TEST_F(forks, discarded_is_not_dirty)
 {

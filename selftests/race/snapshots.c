@@ -287,6 +287,68 @@ TEST_F_TIMEOUT(snapshots, taken_of_a_counter, 120)
 	expect_base(_metadata, self->g.vm);
 }
 
+#define SHARED_GPA	0x1000000ULL
+
+struct visitor {
+	struct _test_data_snapshots *self;
+	int vm;
+	int memory;
+	int refused;
+};
+
+/* EBUSY while the other VM's snapshot is taken. */
+static void *come_and_go(void *data)
+{
+	struct visitor *v = data;
+	int ret;
+
+	while (!stopped(v->self)) {
+		ret = raw_set_slot(v->vm, 1, SHARED_GPA, PAGE, v->memory, 0, PROT_R);
+		v->refused += ret == -EBUSY;
+		if (ret && ret != -EBUSY)
+			wrong(v->self);
+		/* With one CPU a snapshot finds it here, or there. */
+		sched_yield();
+		if (!ret && raw_remove_slot(v->vm, 1))
+			wrong(v->self);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* Another VM has one of the objects now and then: EBUSY changes nothing of the rest. */
+TEST_F_TIMEOUT(snapshots, taken_while_another_attaches, 120)
+{
+	struct visitor v = { .self = self };
+	int busy = 0, taken = 0, s;
+	pthread_t thread;
+	__u64 word = 1;
+
+	v.vm = raw_create_vm(self->g.sys);
+	v.memory = raw_create_memory(self->g.sys, PAGE);
+	ASSERT_LE(0, v.vm);
+	ASSERT_LE(0, v.memory);
+	ASSERT_EQ(0, raw_set_slot(self->g.vm, 1, SHARED_GPA, PAGE, v.memory, 0, PROT_R));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, come_and_go, &v));
+	for (int i = 0; i < 5 * ROUNDS || !busy || !taken; i++) {
+		ASSERT_EQ(8, pwrite(self->g.vm, &word, 8, BASE));
+		s = raw_snapshot(self->g.vm);
+		ASSERT_TRUE(s >= 0 || s == -EBUSY);
+		EXPECT_EQ(s < 0, guest_is_dirty(self->g.vm, BASE));
+		busy += s < 0;
+		taken += s >= 0;
+		close(s);
+		sched_yield();
+	}
+	end(self, &thread, 1);
+	printf("# %d taken, %d refused for the other, which was %d times\n", taken, busy,
+	       v.refused);
+	ASSERT_EQ(0, raw_reset(self->g.vm, self->snapshot));
+	expect_base(_metadata, self->g.vm);
+	close(v.vm);
+	close(v.memory);
+}
+
 enum part { VM, SNAPSHOT, MEMORY, MAPPING, PARTS };
 
 /* A fork, a snapshot of it, its memory: of each there is one fd. */
