@@ -311,7 +311,7 @@ static void *discard_on(void *data)
  * find the guest writing to them. Here that is the other object, whose pages
  * are new all the time, and nobody's but the test's.
  */
-TEST_F(slots, discard_against_remove)
+TEST_F_TIMEOUT(slots, discard_against_remove, 120)
 {
 	struct discarder d = { .self = self };
 	pthread_t thread;
