@@ -6,6 +6,7 @@
 #include "audit.h"
 
 #include <linux/cleanup.h>
+#include <linux/sched/signal.h>
 #include <linux/uio.h>
 
 #include <asm/msr.h>
@@ -97,7 +98,8 @@ static bool memory_differs(const struct wisp_slot *slot,
 
 	for (;; index++) {
 		index = wisp_memory_differ(slot->memory, from->memory, index, last);
-		if (index > last)
+		/* Who is killed does not hear of it. */
+		if (index > last || fatal_signal_pending(current))
 			return false;
 		offset = (u64)index << PAGE_SHIFT;
 		at = page_differs(slot->memory, from->memory, offset);
