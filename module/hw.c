@@ -42,6 +42,8 @@ static enum wisp_flush_reason flush_reason(const struct hw_cpu *cpu,
 		return WISP_FLUSH_ENABLE;
 	if (cpu->vcpu_id != vcpu->id)
 		return WISP_FLUSH_VCPU;
+	if (vcpu->tlb_cpu != cpu)
+		return WISP_FLUSH_CPU;
 	if (cpu->generation != vcpu->slat_generation)
 		return WISP_FLUSH_GENERATION;
 	return vcpu->tlb_stale ? WISP_FLUSH_STATE : WISP_FLUSH_NOT;
@@ -52,9 +54,9 @@ static enum wisp_flush_reason flush_reason(const struct hw_cpu *cpu,
  * @vcpu: about to be entered, in its window
  *
  * One tag (ASID, VPID) serves each CPU. It is flushed at the first entry after
- * another vCPU used it, a mapping was revoked, the vCPU's control registers were
- * set from outside, or another hypervisor may have used it. True: the caller
- * flushes.
+ * another vCPU used it, the vCPU ran on another CPU, where the guest may have
+ * flushed, a mapping was revoked, the vCPU's control registers were set from
+ * outside, or another hypervisor may have used it. True: the caller flushes.
  */
 bool wisp_hw_flush(struct wisp_vcpu *vcpu)
 {
@@ -65,6 +67,7 @@ bool wisp_hw_flush(struct wisp_vcpu *vcpu)
 		return false;
 	cpu->vcpu_id = vcpu->id;
 	cpu->generation = vcpu->slat_generation;
+	vcpu->tlb_cpu = cpu;
 	vcpu->tlb_stale = false;
 	return !wisp_ledger_drops(reason);
 }

@@ -4,9 +4,11 @@
  */
 #include "ledger.h"
 
+#include <linux/atomic.h>
 #include <linux/bug.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/smp.h>
 
 #include "vm.h"
 
@@ -20,7 +22,10 @@ struct wisp_ledger {
 	bool stale;
 };
 
-/* A backend uses one tag per CPU. Touched with interrupts off, by its CPU. */
+/*
+ * A backend uses one tag per CPU. Touched with interrupts off, by its CPU; but for
+ * @vcpu_id, see give_up_elsewhere().
+ */
 static DEFINE_PER_CPU(struct wisp_ledger, ledger);
 
 static unsigned int drop_flush;
@@ -34,7 +39,7 @@ MODULE_PARM_DESC(drop_revoke, "leave out revocations for this reason (test)");
 static unsigned int objections;
 module_param(objections, uint, 0644);
 MODULE_PARM_DESC(objections,
-		 "what was missed: 1 another vCPU's flush, 2 a revocation, 4 a flush of old registers");
+		 "what was missed: 1 another vCPU's or CPU's flush, 2 a revocation, 4 a flush of old registers");
 
 /* A warning, but where somebody asked for it. */
 #define OBJECT_IF(wrong, number, ...)                                  \
@@ -97,10 +102,24 @@ void wisp_ledger_flushed(struct wisp_vcpu *vcpu)
 	this_cpu_write(ledger.stale, false);
 }
 
+/*
+ * What the guest flushes from here on it flushes on this CPU only. Others may change
+ * theirs meanwhile, but not to this vCPU's.
+ */
+static void give_up_elsewhere(u64 vcpu_id)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		if (cpu != smp_processor_id())
+			cmpxchg(per_cpu_ptr(&ledger.vcpu_id, cpu), vcpu_id, 0);
+}
+
 void wisp_ledger_enter(struct wisp_vcpu *vcpu)
 {
 	struct wisp_ledger *here = this_cpu_ptr(&ledger);
 
+	give_up_elsewhere(vcpu->id);
 	OBJECT_IF(here->vcpu_id != vcpu->id, 1,
 		  "wisp: vCPU %llu entered on translations of vCPU %llu\n",
 		  vcpu->id, here->vcpu_id);

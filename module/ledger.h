@@ -27,6 +27,7 @@ enum wisp_flush_reason {
 	WISP_FLUSH_ENABLE = 3,		/* others may have used the tag */
 	WISP_FLUSH_STATE = 4,		/* control registers were set from outside */
 	WISP_FLUSH_OTHERS = 5,		/* others may use the tag next */
+	WISP_FLUSH_CPU = 6,		/* the vCPU ran on another CPU meanwhile */
 };
 
 /* Why the generation is bumped; the number is drop_revoke's. */

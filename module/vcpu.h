@@ -91,6 +91,7 @@ struct wisp_vcpu {
 
 	/* Owned by the holder of @lock. */
 	bool tlb_stale;			/* the next entry flushes */
+	const void *tlb_cpu;		/* hw.c's, of the CPU of the last one */
 
 	/* Owned by the holder of @lock: the run. */
 	struct wisp_vcpu_stats stats;

@@ -408,6 +408,37 @@ TEST_F(run, a_vcpu_wanders)
 	}
 }
 
+SNIPPET(remap, 64,
+	"mov (%rdi), %eax; hlt\n"
+	"mov %rdx, (%rsi); invlpg (%rdi); mov (%rdi), %ebx; hlt\n"
+	"mov (%rdi), %ecx; hlt");
+
+/* INVLPG is for the CPU that the vCPU is on; where it was before must not count. */
+TEST_F(run, a_vcpu_comes_back_to_a_cpu)
+{
+	struct wisp_general *general = &self->page->state.general;
+
+	self->data[0] = 1;
+	self->data[PAGE / 8] = 2;
+	for (int i = 0; i < 20; i++) {
+		GUEST_LOAD(&self->g, LONG64, remap);
+		general->rdi = GUEST_DATA;
+		general->rsi = (char *)guest_pte(&self->g, GUEST_DATA) -
+			       self->g.memory;
+		general->rdx = (GUEST_DATA + PAGE) | 7;
+		*guest_pte(&self->g, GUEST_DATA) = GUEST_DATA | 7;
+		ASSERT_EQ(0, guest_pin(0));
+		ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+		EXPECT_EQ(1UL, general->rax);
+		ASSERT_EQ(0, guest_pin(1));
+		ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+		EXPECT_EQ(2UL, general->rbx);
+		ASSERT_EQ(0, guest_pin(0));
+		ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+		EXPECT_EQ(2UL, general->rcx);
+	}
+}
+
 /* ---- many VMs ----------------------------------------------------------------------------- */
 
 #define VMS 24

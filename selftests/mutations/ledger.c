@@ -12,7 +12,10 @@
 #include "parameter.h"
 
 /* Of module/ledger.h. */
-enum { NO_FLUSH, FLUSH_GENERATION, FLUSH_VCPU, FLUSH_ENABLE, FLUSH_STATE };
+enum {
+	NO_FLUSH, FLUSH_GENERATION, FLUSH_VCPU, FLUSH_ENABLE, FLUSH_STATE,
+	FLUSH_CPU = 6,
+};
 enum {
 	NO_REVOKE, REVOKE_MEMORY, REVOKE_SLOT, REVOKE_FREE, REVOKE_PROTECT,
 	REVOKE_TABLE, REVOKE_SNAPSHOT, REVOKE_RESET,
@@ -96,6 +99,13 @@ static bool use_other_vcpu(struct guest *g)
 	guest_load_at(g, 1, LONG64, GUEST_CODE, touch, touch_end);
 	g->pages[1]->state.general.rdi = GUEST_DATA;
 	return guest_run_vcpu(g, 1) == WISP_EXIT_HLT;
+}
+
+/* The guest may have flushed what it has changed, there only. */
+static bool go_and_come_back(struct guest *g)
+{
+	return !guest_pin(1) && touched(g, GUEST_DATA, false) && stay_here() &&
+	       touched(g, GUEST_DATA, false);
 }
 
 static bool set_control(struct guest *g)
@@ -239,6 +249,7 @@ FIXTURE_VARIANT(leaving_out) {
 
 VARIANT(flush_generation, FLUSH_GENERATION, NO_REVOKE, REVOKED, read_data, protect);
 VARIANT(flush_vcpu, FLUSH_VCPU, NO_REVOKE, OTHER_VCPU, read_data, use_other_vcpu);
+VARIANT(flush_cpu, FLUSH_CPU, NO_REVOKE, OTHER_VCPU, read_data, go_and_come_back);
 VARIANT(flush_state, FLUSH_STATE, NO_REVOKE, OLD_REGISTERS, read_data, set_control);
 VARIANT(discard, NO_FLUSH, REVOKE_MEMORY, REVOKED, read_data, discard);
 VARIANT(copy_for_guest, NO_FLUSH, REVOKE_MEMORY, REVOKED, snapshot_and_own,
