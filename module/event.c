@@ -45,13 +45,15 @@ u32 wisp_event_encode(const struct wisp_event *event)
  * @error_code: where @info says that there is one
  *
  * It goes on at the next entry. INT3, INTO and INT n are executed again instead,
- * unless the exception was injected.
+ * unless it is the exception that was injected.
  */
 void wisp_event_cut_short(struct wisp_vcpu *vcpu, u32 info, u32 error_code)
 {
 	struct wisp_event *event = &vcpu->events.injected;
-	bool injected = event->type == WISP_EVENT_EXCEPTION;
 	u8 vector = info;
+	bool injected = event->type == WISP_EVENT_EXCEPTION &&
+			event->vector == vector &&
+			vcpu->injected_rip == vcpu->general.rip;
 
 	memset(event, 0, sizeof(*event));
 	switch (info & INFO_TYPE) {
@@ -213,6 +215,7 @@ void wisp_event_hand_over(struct wisp_vcpu *vcpu)
 	if (events->injected.type) {
 		trace_wisp_inject(vcpu, &events->injected);
 		wisp_backend->inject(vcpu, &events->injected);
+		vcpu->injected_rip = vcpu->general.rip;
 		vcpu->stats.injections++;
 	}
 }

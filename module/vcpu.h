@@ -69,6 +69,7 @@ struct wisp_vcpu {
 	struct wisp_general general;
 	struct wisp_debug debug;
 	struct wisp_events events;
+	u64 injected_rip;		/* where events.injected was, at the last one */
 	u64 xcr0;
 	u64 pdptes[4];			/* where WISP_EXIT_PDPTES asked for them, */
 	bool has_pdptes;		/* and there they are */

@@ -160,6 +160,9 @@ static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 
 	control->event_inj = wisp_event_encode(event);
 	control->event_inj_err = event->error_code;
+	/* Of #BP and #OF these CPUs push this one: RIP is where they lead back to. */
+	if (boot_cpu_has(X86_FEATURE_NRIPS))
+		control->next_rip = vcpu->general.rip;
 }
 
 /* What open_windows() is about, in one number. */

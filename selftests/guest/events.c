@@ -683,6 +683,51 @@ TEST_F(event, int3_onto_an_untouched_stack)
 	EXPECT_EQ(1UL, self->trap->count);
 }
 
+SNIPPET(int3_in_a_handler, 64, "mov %rdi, %rsp; nop; int3; hlt");
+
+/* It is the guest's own, though an exception was injected, too, in this entry. */
+TEST_F(event, int3_in_the_handler_of_an_injected_exception)
+{
+	__u64 *idt = guest_at(&self->g, GUEST_IDT);
+
+	idt[2 * 6] = (GUEST_CODE & 0xffff) | (__u64)GUEST_CS64 << 16 |
+		     0xeeULL << 40 | (__u64)GUEST_CODE >> 16 << 48;
+	for (int i = 1; i <= 2; i++) {
+		/* At first all but the stack is missing, too. */
+		GUEST_LOAD(&self->g, LONG64, int3_in_a_handler);
+		self->page->state.general.rdi = UNTOUCHED + i * PAGE;
+		self->page->inject = (struct wisp_event){
+			.type = WISP_EVENT_EXCEPTION, .vector = 6,
+		};
+		guest_run(&self->g);
+		ASSERT_TRUE(guest_has_trapped(&self->g, 3));
+		EXPECT_EQ((__u64)GUEST_CODE + 5, self->trap->rip);
+		EXPECT_EQ(1UL, self->trap->count);
+	}
+}
+
+/* One that the VMM injects leads back to where the guest was. */
+TEST_F(event, injected_int3)
+{
+	GUEST_LOAD(&self->g, LONG64, nops);
+	self->page->inject = (struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION, .vector = 3,
+	};
+	guest_run(&self->g);
+	ASSERT_TRUE(guest_has_trapped(&self->g, 3));
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	/* Also where its delivery was cut short. */
+	GUEST_LOAD(&self->g, LONG64, nops);
+	untouched_stack(&self->g);
+	self->page->inject = (struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION, .vector = 3,
+	};
+	guest_run(&self->g);
+	ASSERT_TRUE(guest_has_trapped(&self->g, 3));
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_EQ(1UL, self->trap->count);
+}
+
 TEST_F(event, int_n_onto_an_untouched_stack)
 {
 	GUEST_LOAD(&self->g, LONG64, int_n);
