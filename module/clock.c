@@ -36,6 +36,7 @@ static bool is_guests(u32 reason)
 	case WISP_EXIT_MSR:
 	case WISP_EXIT_HLT:
 	case WISP_EXIT_HYPERCALL:
+	case WISP_EXIT_TASK_SWITCH:
 	case WISP_EXIT_CPUID:
 	case WISP_EXIT_XSETBV:
 	case WISP_EXIT_SKIP:

@@ -272,6 +272,17 @@ TEST_F(deterministic, the_counter)
 	EXPECT_EQ(word(g, 4) + WISP_TICKS_PER_EXIT, tsc_of(g->vm));
 }
 
+SNIPPET(jmp_tss, 32, "ljmp $0x58, $0");
+
+TEST_F(deterministic, counts_task_switches)
+{
+	if (guest_on_tcg())
+		SKIP(return, "TCG: it switches tasks itself");
+	GUEST_LOAD(&self->g, PROTECTED32, jmp_tss);
+	ASSERT_EQ(WISP_EXIT_TASK_SWITCH, guest_run(&self->g));
+	EXPECT_EQ(WISP_TICKS_PER_EXIT, tsc_of(self->g.vm));
+}
+
 static bool has_rdtscp(void)
 {
 	__u32 eax, ebx, ecx, edx;
