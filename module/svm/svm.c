@@ -154,6 +154,10 @@ static void set_intercept(struct vmcb_control_area *control, unsigned int bit,
 		control->intercepts[bit / 32] &= ~BIT(bit % 32);
 }
 
+static void come_back(struct irq_work *work)
+{
+}
+
 static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 {
 	struct vmcb_control_area *control = &svm_of(vcpu)->vmcb->control;
@@ -163,6 +167,9 @@ static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 	/* Of #BP and #OF these CPUs push this one: RIP is where they lead back to. */
 	if (boot_cpu_has(X86_FEATURE_NRIPS))
 		control->next_rip = vcpu->general.rip;
+	/* An NMI is next, and has no window: an interrupt ends this entry. */
+	if (vcpu->events.nmi_pending && !vcpu->events.nmi_blocked)
+		irq_work_queue(&svm_of(vcpu)->come_back);
 }
 
 /* What open_windows() is about, in one number. */
@@ -327,6 +334,7 @@ static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 	if (!svm->vmcb)
 		return -ENOMEM;
 	svm->vmcb_hpa = __sme_pa(svm->vmcb);
+	svm->come_back = IRQ_WORK_INIT_HARD(come_back);
 	control = &svm->vmcb->control;
 	svm_init_control(control);
 	if (vcpu->vm->flags & WISP_VM_DETERMINISTIC) {
@@ -339,6 +347,7 @@ static int svm_vcpu_init(struct wisp_vcpu *vcpu)
 
 static void svm_vcpu_exit(struct wisp_vcpu *vcpu)
 {
+	irq_work_sync(&svm_of(vcpu)->come_back);
 	free_page((unsigned long)svm_of(vcpu)->vmcb);
 }
 

@@ -7,6 +7,7 @@
 
 #ifndef __ASSEMBLY__
 
+#include <linux/irq_work.h>
 #include <linux/types.h>
 
 #include <asm/svm.h>
@@ -32,6 +33,7 @@ struct svm_vcpu {
 	u64 vmcb_hpa;
 
 	/* Owned by the runner. */
+	struct irq_work come_back;	/* ends an entry */
 	u64 host_hpa;		/* of this CPU, in a window */
 	bool dr_open;		/* DR accesses are let through */
 	u8 windows;		/* that the VMCB has: see open_windows() */

@@ -410,7 +410,8 @@ static void write_general(struct vmx_vcpu *vmx)
 
 	if (vcpu->intr_window)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
-	if (vcpu->events.nmi_pending && vcpu->events.nmi_blocked)
+	if (vcpu->events.nmi_pending &&
+	    (vcpu->events.nmi_blocked || vcpu->events.injected.type))
 		primary |= CPU_BASED_NMI_WINDOW_EXITING;
 	if (is_deterministic(vmx))
 		primary |= CPU_BASED_RDTSC_EXITING;

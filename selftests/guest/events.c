@@ -604,6 +604,30 @@ TEST_F(event, nmi_and_interrupt)
 	EXPECT_EQ((__u64)GUEST_CODE + 4, self->trap->rip);
 }
 
+/* Behind an event in delivery it comes before the handler's first instruction. */
+TEST_F(event, nmi_behind_an_event)
+{
+	static const struct wisp_event events[] = {
+		{ WISP_EVENT_INTERRUPT, 0x51, 0, 0, 0 },
+		{ WISP_EVENT_EXCEPTION, 6, 0, 0, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
+		GUEST_LOAD(&self->g, LONG64, nops);
+		self->page->state.general.rflags |= RFLAGS_IF;
+		self->page->state.events.injected = events[i];
+		self->page->state.events.nmi_pending = 1;
+		guest_run(&self->g);
+		ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+		EXPECT_EQ(GUEST_STUBS + 16UL * events[i].vector, self->trap->rip);
+		EXPECT_EQ(1UL, self->trap->count);
+		guest_complete(&self->g, 0);
+		ASSERT_TRUE(guest_has_trapped(&self->g, events[i].vector));
+		EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+		EXPECT_EQ(2UL, self->trap->count);
+	}
+}
+
 /* ---- a page is missing in the middle of the delivery ------------------------------------------ */
 
 /*
