@@ -36,7 +36,8 @@ enum wisp_internal_exit {
 	/* Not entered: vcpu->pdptes are to be read from exit.memory.gpa. */
 	WISP_EXIT_PDPTES,
 	/* An exception of the guest's own, intercepted: exit.raw[0] is the
-	 * vector, raw[1] whether it has an error code, raw[2] that.
+	 * vector, raw[1] whether it has an error code, raw[2] that. With a
+	 * length: INT1, which it comes behind.
 	 */
 	WISP_EXIT_EXCEPTION,
 	/* An instruction that this CPU does not have, as far as guests know. */

@@ -46,6 +46,34 @@ enum next {
 
 /* ---- handling exits, in the window --------------------------------------- */
 
+/*
+ * Where @rip is beyond 32 bits, or further beyond: it wraps, but in 64-bit mode. False
+ * where it is not canonical, and no entry could load it.
+ */
+static bool wrap(struct wisp_vcpu *vcpu, u64 *rip)
+{
+	struct wisp_registers *regs = &vcpu->scratch;
+
+	wisp_vcpu_get_registers(vcpu, WISP_STATE_SEGMENTS | WISP_STATE_CONTROL,
+				regs);
+	if (!wisp_state_is_64bit(regs))
+		*rip = (u32)*rip;
+	return wisp_gva_canonical(*rip, regs->control.cr4);
+}
+
+/* False: there is no next instruction; the #GP that it would raise comes here. */
+static bool advance_rip(struct wisp_vcpu *vcpu)
+{
+	u64 rip = vcpu->general.rip + vcpu->exit.inst_len;
+
+	if (unlikely((rip ^ vcpu->general.rip) >> 32) && !wrap(vcpu, &rip)) {
+		wisp_event_raise_error(vcpu, X86_TRAP_GP, 0);
+		return false;
+	}
+	vcpu->general.rip = rip;
+	return true;
+}
+
 /**
  * wisp_vcpu_advance() - go on behind the instruction that exited
  * @vcpu: exit.inst_len is that instruction's
@@ -55,7 +83,8 @@ enum next {
  */
 void wisp_vcpu_advance(struct wisp_vcpu *vcpu)
 {
-	vcpu->general.rip += vcpu->exit.inst_len;
+	if (!advance_rip(vcpu))
+		return;
 	vcpu->events.interrupt_shadow = 0;
 	if (vcpu->general.rflags & X86_EFLAGS_TF && !vcpu->step) {
 		vcpu->debug.dr6 |= DR_STEP;
@@ -164,6 +193,9 @@ static enum next handle_exception(struct wisp_vcpu *vcpu)
 {
 	u8 vector = vcpu->exit.raw[0];
 
+	/* INT1 is a trap: its #DB points behind it. */
+	if (vcpu->exit.inst_len && !advance_rip(vcpu))
+		return NEXT_WINDOW;
 	if (vector == X86_TRAP_BP) {
 		memset(&vcpu->exit, 0, sizeof(vcpu->exit));
 		vcpu->exit.reason = WISP_EXIT_DEBUG;

@@ -106,6 +106,12 @@ bool wisp_gva_canonical(u64 gva, u64 cr4)
 	return (u64)((s64)(gva << shift) >> shift) == gva;
 }
 
+bool wisp_state_is_64bit(const struct wisp_registers *regs)
+{
+	return regs->control.efer & EFER_LMA &&
+	       regs->segments.cs.attributes & ATTR_L;
+}
+
 bool wisp_xcr0_valid(u64 xcr0)
 {
 	const u64 avx512 = XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 |

@@ -73,6 +73,9 @@ u32 wisp_state_check_xsave(const struct wisp_xsave_head *head);
 
 int wisp_state_errno(u32 field, const struct wisp_events *events);
 
+/* SEGMENTS and CONTROL are there. */
+bool wisp_state_is_64bit(const struct wisp_registers *regs);
+
 bool wisp_xcr0_valid(u64 xcr0);
 bool wisp_pat_valid(u64 pat);
 bool wisp_gva_canonical(u64 gva, u64 cr4);

@@ -156,8 +156,7 @@ static void decode_code(struct wisp_vcpu *vcpu,
 				    control->exit_info_1);
 		return;
 	case SVM_EXIT_ICEBP:
-		/* A trap: its #DB points behind it. DR6 stays as it is. */
-		vcpu->general.rip += exit->inst_len;
+		/* With a length, and DR6 as it is. */
 		wisp_exit_exception(vcpu, X86_TRAP_DB, false, 0);
 		return;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:

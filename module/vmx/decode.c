@@ -87,15 +87,15 @@ static void decode_cr_write(struct wisp_vcpu *vcpu, u64 info)
 }
 
 /*
- * What #DB would have done to DR6 and DR7. INT1 does nothing to them, and is a
- * trap: its #DB points behind it.
+ * What #DB would have done to DR6 and DR7. INT1 does nothing to them, and has a
+ * length.
  */
 static void decode_debug(struct wisp_vcpu *vcpu, bool int1)
 {
 	u64 info = vmx_read(EXIT_QUALIFICATION);
 
 	if (int1) {
-		vcpu->general.rip += vmx_read(VM_EXIT_INSTRUCTION_LEN);
+		vcpu->exit.inst_len = vmx_read(VM_EXIT_INSTRUCTION_LEN);
 		return;
 	}
 	vcpu->debug.dr6 |= info & (DR_TRAP_BITS | DR_STEP | DR6_BD);

@@ -573,6 +573,40 @@ TEST_F(guest, instruction_lengths)
 		    self->g.page->exit.inst_len == 1);
 }
 
+SNIPPET(cpuid32, 32, "cpuid");
+
+/* Of the last two bytes of 4 GiB: the next instruction is at 0. */
+TEST_F(guest, rip_wraps_outside_of_64_bit_mode)
+{
+	struct guest *g = &self->g;
+
+	guest_load_at(g, 0, PROTECTED32, GUEST_DATA + PAGE - 2, cpuid32, cpuid32_end);
+	ASSERT_EQ(0, raw_set_slot(g->vm, 1, 0x100000000 - PAGE, PAGE, g->fd, GUEST_DATA,
+				  PROT_RWX));
+	*(__u8 *)guest_at(g, 0) = 0xf4;
+	g->page->state.general.rip = 0xfffffffe;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(g));
+	EXPECT_EQ(0UL, g->page->exit.rip);
+}
+
+/* Where the next one would be, there is no address. */
+TEST_F(guest, rip_stays_canonical)
+{
+	struct guest *g = &self->g;
+	const __u64 rip = 0x7ffffffffffe;
+	__u64 *pdpt = guest_at(g, GUEST_PDPT), *pd = guest_at(g, GUEST_PD);
+
+	guest_load(g, LONG64, cpuid32, cpuid32_end);
+	memcpy(guest_at(g, (rip & 0x1fffff)), cpuid32, cpuid32_end - cpuid32);
+	((__u64 *)guest_at(g, GUEST_PML4))[255] = GUEST_PDPT | 7;
+	pdpt[511] = GUEST_PD | 7;
+	pd[511] = GUEST_PT | 7;
+	g->page->state.general.rip = rip;
+	guest_run(g);
+	ASSERT_TRUE(guest_has_trapped(g, 13));
+	EXPECT_EQ(rip, guest_trap(g)->rip);
+}
+
 /* An instruction that is not completed is done by the VMM, or met again. */
 TEST_F(guest, without_completion_the_port_is_met_again)
 {
