@@ -30,7 +30,7 @@ enum wisp_internal_exit {
 	/* The guest touched a debug register: it gets them for this window. */
 	WISP_EXIT_DEBUG_ACCESS,
 	/* MOV to CR0 or CR4 that the hardware cannot do alone: exit.raw[0] is
-	 * the number, raw[1] the value.
+	 * the number, raw[1] all of the register that it comes from.
 	 */
 	WISP_EXIT_CR_WRITE,
 	/* Not entered: vcpu->pdptes are to be read from exit.memory.gpa. */

@@ -165,6 +165,8 @@ static enum next handle_cr_write(struct wisp_vcpu *vcpu)
 
 	wisp_vcpu_get_registers(vcpu, WISP_STATE_CHECKED, regs);
 	old_cr0 = control->cr0;
+	if (!wisp_state_is_64bit(regs))
+		value = (u32)value;
 	if (vcpu->exit.raw[0] == 4)
 		control->cr4 = value;
 	else

@@ -20,11 +20,13 @@
 #define REASON_GETSEC	11
 #define REASON_RSM	17
 #define REASON_ENCLS	60
+#define REASON_SEAMCALL	76
+#define REASON_TDCALL	77
 
 #define DR6_BD		BIT(13)
 #define DR7_GD		BIT(13)
 
-/* IRET had opened NMIs before it faulted: exceptions and EPT violations. */
+/* Exceptions and EPT violations: see iret_faulted(). */
 #define UNBLOCKED_NMI	BIT(12)
 
 static void decode_port(struct wisp_vcpu *vcpu, u64 info)
@@ -43,6 +45,16 @@ static void decode_hw(struct wisp_vcpu *vcpu, u32 reason, u64 code, u64 info2)
 	vcpu->exit.hw.info2 = info2;
 }
 
+/*
+ * IRET had opened NMIs before it faulted. Where an event was in delivery, the bit means
+ * nothing.
+ */
+static bool iret_faulted(u32 info)
+{
+	return info & UNBLOCKED_NMI &&
+	       !(vmx_read(IDT_VECTORING_INFO_FIELD) & WISP_INFO_VALID);
+}
+
 /* With A/D bits a walk of the guest's tables counts as a write. */
 static void decode_fault(struct wisp_vcpu *vcpu, u64 info)
 {
@@ -56,7 +68,7 @@ static void decode_fault(struct wisp_vcpu *vcpu, u64 info)
 	if (info & EPT_VIOLATION_GVA_IS_VALID &&
 	    !(info & EPT_VIOLATION_GVA_TRANSLATED))
 		exit->memory.flags = WISP_MEMORY_WALK;
-	vcpu->events.nmi_blocked |= !!(info & UNBLOCKED_NMI);
+	vcpu->events.nmi_blocked |= iret_faulted(info);
 }
 
 /* Where an event's gate led there, the error code is the event's. */
@@ -108,7 +120,7 @@ static void decode_exception(struct wisp_vcpu *vcpu, u32 info)
 	u32 type = info & INTR_INFO_INTR_TYPE_MASK;
 	u8 vector = info;
 
-	vcpu->events.nmi_blocked |= !!(info & UNBLOCKED_NMI);
+	vcpu->events.nmi_blocked |= iret_faulted(info);
 	vcpu->exit.reason = WISP_EXIT_HOST;
 	if (type == INTR_TYPE_NMI_INTR) {
 		vmx_host_nmi();
@@ -150,6 +162,7 @@ static const u32 plain[] = {
 	[EXIT_REASON_RDRAND] = WISP_EXIT_UNDEFINED,
 	[REASON_ENCLS] = WISP_EXIT_UNDEFINED,
 	[EXIT_REASON_RDSEED] = WISP_EXIT_UNDEFINED,
+	[REASON_SEAMCALL ... REASON_TDCALL] = WISP_EXIT_UNDEFINED,
 };
 
 static void decode_reason(struct wisp_vcpu *vcpu, u32 reason)

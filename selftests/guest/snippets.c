@@ -573,6 +573,23 @@ TEST_F(guest, instruction_lengths)
 		    self->g.page->exit.inst_len == 1);
 }
 
+SNIPPET(set_cr0_and_cr4, 32, "mov %eax, %cr0; mov %ebx, %cr4; hlt");
+
+/* What 32-bit code does not see of a register is not written to another one. */
+TEST_F(guest, control_registers_take_32_bits)
+{
+	struct wisp_state *s = &self->g.page->state;
+
+	if (guest_on_tcg())
+		SKIP(return, "TCG: they take 64 bits");
+	GUEST_LOAD(&self->g, PROTECTED32, set_cr0_and_cr4);
+	s->general.rax = ~0ULL << 32 | CR0_PE | CR0_ET;
+	s->general.rbx = ~0ULL << 32 | CR4_MCE;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(CR0_PE | CR0_ET, s->control.cr0);
+	EXPECT_EQ(CR4_MCE, s->control.cr4);
+}
+
 SNIPPET(cpuid32, 32, "cpuid");
 
 /* Of the last two bytes of 4 GiB: the next instruction is at 0. */
