@@ -42,6 +42,7 @@
 
 u64 wisp_efer_allowed;
 u64 wisp_cr4_allowed;
+static u32 mxcsr_allowed;
 
 static u64 if_has(unsigned int feature, u64 bits)
 {
@@ -51,6 +52,8 @@ static u64 if_has(unsigned int feature, u64 bits)
 /* What the CPU has and the driver lets a guest set: nothing that needs XSS. */
 void wisp_state_init(void)
 {
+	static struct fxregs_state fxregs;
+
 	wisp_efer_allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX |
 			    if_has(X86_FEATURE_FXSR_OPT, EFER_FFXSR);
 	wisp_cr4_allowed =
@@ -67,6 +70,9 @@ void wisp_state_init(void)
 		if_has(X86_FEATURE_SMAP, X86_CR4_SMAP);
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
 		wisp_cr4_allowed |= X86_CR4_PKE;
+	/* Old CPUs have no mask: SDM Vol. 1, "Writing to the MXCSR Register". */
+	asm volatile("fxsave %0" : "=m"(fxregs));
+	mxcsr_allowed = fxregs.mxcsr_mask ?: 0xffbf;
 }
 
 /* As after INIT: SDM Vol. 3, "Processor Initialization". */
@@ -371,7 +377,7 @@ u32 wisp_state_check_xsave(const struct wisp_xsave_head *head)
 {
 	const struct xstate_header *header = &head->header;
 
-	if (head->mxcsr & ~0xffff)
+	if (head->mxcsr & ~mxcsr_allowed)
 		return FIELD(xsave) + offsetof(struct xregs_state, i387.mxcsr);
 	if (header->xfeatures & ~wisp_host_xcr0)
 		return FIELD(xsave) +

@@ -333,6 +333,26 @@ TEST_F(state, reserved_event_bytes)
 	}
 }
 
+/* A mask that the CPU has: with AMD's misaligned SSE there is a bit 17, too. */
+TEST_F(state, mxcsr)
+{
+	static __u8 image[512] __attribute__((aligned(16)));
+	struct wisp_state state;
+	__u32 mask, mxcsr, field;
+
+	asm volatile("fxsave %0" : "=m"(image));
+	memcpy(&mask, image + XSAVE_MXCSR + 4, sizeof(mask));
+	mask = mask ?: 0xffbf;
+	for (int bit = 0; bit < 32; bit++) {
+		make(&state, LONG);
+		mxcsr = 0x1f80 | 1U << bit;
+		memcpy(state.xsave + XSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
+		EXPECT_EQ(mask >> bit & 1 ? 0 : -EINVAL,
+			  raw_set_state(self->vm, 0, WISP_STATE_FPU, &state, &field))
+			TH_LOG("bit %d", bit);
+	}
+}
+
 /* XRSTOR would raise #GP in the host: it must not come so far. */
 TEST_F(state, xsave)
 {
