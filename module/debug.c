@@ -34,7 +34,7 @@ void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step)
 	}
 }
 
-static void end_step(struct wisp_vcpu *vcpu)
+void wisp_debug_end_step(struct wisp_vcpu *vcpu)
 {
 	vcpu->step = WISP_STEP_NOT;
 	if (!vcpu->step_tf)
@@ -66,6 +66,19 @@ static void end_dr_step(struct wisp_vcpu *vcpu)
 		wisp_host_give_debug(vcpu);
 }
 
+/*
+ * IRET brought its own TF: the guest's, or, where the VMM's step had led into what it
+ * returned from, that step's. True: that one goes on.
+ */
+static bool end_iret_step(struct wisp_vcpu *vcpu)
+{
+	bool goes_on = vcpu->run_flags & WISP_RUN_STEP &&
+		       vcpu->general.rflags & X86_EFLAGS_TF;
+
+	vcpu->step = goes_on ? WISP_STEP_VMM : WISP_STEP_NOT;
+	return goes_on;
+}
+
 /**
  * wisp_debug_trap() - whose is this #DB
  * @vcpu: in its window, after the exit; RIP is behind what trapped
@@ -83,18 +96,15 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 			vcpu->debug.dr6 |= vcpu->new_dr6;
 		return WISP_DEBUG_GUEST;
 	}
-	if (step == WISP_STEP_IRET) {
-		/* IRET brought the guest's own TF. */
-		vcpu->step = WISP_STEP_NOT;
+	if (step == WISP_STEP_IRET && end_iret_step(vcpu))
 		return WISP_DEBUG_DRIVER;
-	}
-	if (step)
-		end_step(vcpu);
+	if (step && step != WISP_STEP_IRET)
+		wisp_debug_end_step(vcpu);
 	if (step == WISP_STEP_DR)
 		end_dr_step(vcpu);
 	if (vcpu->run_flags & WISP_RUN_STEP)
 		return trap_of_vmm(vcpu);
-	if (step == WISP_STEP_DR || step == WISP_STEP_SHADOW)
+	if (step > WISP_STEP_VMM)
 		return WISP_DEBUG_DRIVER;
 	vcpu->debug.dr6 |= vcpu->new_dr6;
 	return WISP_DEBUG_GUEST;
@@ -105,20 +115,10 @@ bool wisp_debug_stepped(struct wisp_vcpu *vcpu)
 	enum wisp_step step = vcpu->step;
 
 	if (step == WISP_STEP_VMM || step == WISP_STEP_SHADOW)
-		end_step(vcpu);
+		wisp_debug_end_step(vcpu);
 	if (step != WISP_STEP_VMM)
 		return false;
 	vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
 	trap_of_vmm(vcpu);
 	return true;
-}
-
-void wisp_debug_end_step(struct wisp_vcpu *vcpu)
-{
-	if (vcpu->step == WISP_STEP_IRET) {
-		/* The IRET is still to come. */
-		vcpu->events.nmi_blocked = true;
-		vcpu->iret_window = true;
-	}
-	end_step(vcpu);
 }

@@ -62,12 +62,14 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu);
 /* An instruction was completed for the guest: true if that was a whole step. */
 bool wisp_debug_stepped(struct wisp_vcpu *vcpu);
 
-/* The run ends: TF is the guest's again. */
+/* TF is the guest's again. */
 void wisp_debug_end_step(struct wisp_vcpu *vcpu);
 
+/* The run ends. An IRET that was let through may be still to come. */
 static inline void wisp_debug_end(struct wisp_vcpu *vcpu)
 {
 	vcpu->breakpoints_live = false;
+	vcpu->iret_window = vcpu->events.nmi_blocked;
 	if (unlikely(vcpu->step))
 		wisp_debug_end_step(vcpu);
 }

@@ -154,9 +154,16 @@ void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code)
 void wisp_event_iret(struct wisp_vcpu *vcpu)
 {
 	vcpu->iret_window = false;
-	vcpu->events.nmi_blocked = false;
+	vcpu->iret_rip = vcpu->general.rip;
 	if (vcpu->events.nmi_pending)
 		wisp_debug_step(vcpu, WISP_STEP_IRET);
+}
+
+/* The exit behind it: RIP shows whether IRET was executed, or faulted, or neither. */
+void wisp_event_iret_over(struct wisp_vcpu *vcpu)
+{
+	vcpu->iret_window = vcpu->general.rip == vcpu->iret_rip;
+	vcpu->events.nmi_blocked = vcpu->iret_window;
 }
 
 static bool interruptible(const struct wisp_vcpu *vcpu)
@@ -194,8 +201,6 @@ static void prepare_waiting(struct wisp_vcpu *vcpu)
 			.vector = X86_TRAP_NMI,
 		};
 		events->nmi_pending = false;
-		events->nmi_blocked = true;
-		vcpu->iret_window = true;
 	} else if (events->interrupt.type && interruptible(vcpu)) {
 		events->injected = events->interrupt;
 		events->interrupt.type = WISP_EVENT_NONE;
@@ -212,6 +217,10 @@ void wisp_event_hand_over(struct wisp_vcpu *vcpu)
 		prepare_waiting(vcpu);
 	if (events->interrupt.type)
 		vcpu->intr_window = true;
+	if (events->injected.type == WISP_EVENT_NMI) {
+		events->nmi_blocked = true;
+		vcpu->iret_window = true;
+	}
 	if (events->injected.type) {
 		trace_wisp_inject(vcpu, &events->injected);
 		wisp_backend->inject(vcpu, &events->injected);

@@ -17,6 +17,7 @@ void wisp_event_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event);
 void wisp_event_raise(struct wisp_vcpu *vcpu, u8 vector);
 void wisp_event_raise_error(struct wisp_vcpu *vcpu, u8 vector, u32 error_code);
 void wisp_event_iret(struct wisp_vcpu *vcpu);
+void wisp_event_iret_over(struct wisp_vcpu *vcpu);
 
 /* For backends, round each entry. */
 u32 wisp_event_encode(const struct wisp_event *event);

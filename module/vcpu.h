@@ -22,7 +22,7 @@ struct wisp_vm;
 /* Why RFLAGS.TF is set behind the guest's back. */
 enum wisp_step {
 	WISP_STEP_NOT,
-	WISP_STEP_VMM,		/* WISP_RUN_STEP */
+	WISP_STEP_VMM,		/* WISP_RUN_STEP; the others are the driver's */
 	WISP_STEP_IRET,		/* an NMI waits for the IRET to end */
 	WISP_STEP_SHADOW,	/* an NMI waits for the interrupt shadow to end */
 	WISP_STEP_DR,		/* a guest's access, under the VMM's breakpoints */
@@ -88,6 +88,7 @@ struct wisp_vcpu {
 	/* Owned by the holder of @lock: what is to exit. */
 	bool intr_window;		/* WISP_EXIT_INTR_WINDOW as soon as it can */
 	bool iret_window;		/* WISP_EXIT_IRET, unless run() sees itself */
+	u64 iret_rip;			/* of the last one */
 	bool trap_int3;			/* INT3, as an exception */
 
 	/* Owned by the holder of @lock. */

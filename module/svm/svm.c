@@ -269,6 +269,8 @@ static void svm_run(struct wisp_vcpu *vcpu)
 		vcpu->debug.dr7 = save->dr7;
 	vcpu->events.interrupt_shadow =
 		control->int_state & SVM_INTERRUPT_SHADOW_MASK;
+	if (unlikely(vcpu->events.nmi_blocked && !vcpu->iret_window))
+		wisp_event_iret_over(vcpu);
 	svm_decode(svm);
 }
 

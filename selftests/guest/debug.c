@@ -180,6 +180,28 @@ TEST_F(debug, step_over_iret)
 	EXPECT_STEP(5);
 }
 
+/* It is a whole step, though an NMI waits for it. */
+TEST_F(debug, step_over_iret_with_an_nmi)
+{
+	const __u64 frame[] = {
+		GUEST_CODE + 4, GUEST_CS64, RFLAGS_FIXED, GUEST_STACK, GUEST_DS,
+	};
+
+	GUEST_LOAD(&self->g, LONG64, iret);
+	memcpy(guest_at(&self->g, GUEST_DATA), frame, sizeof(frame));
+	self->s->general.rsp = GUEST_DATA;
+	self->s->events.nmi_blocked = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	EXPECT_STEP(4);
+	EXPECT_EQ(0UL, self->trap->count);
+	EXPECT_EQ(0, self->s->events.nmi_blocked);
+	EXPECT_EQ(1, self->s->events.nmi_pending);
+	self->page->flags = 0;
+	guest_run(&self->g);
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_CODE + 4, self->trap->rip);
+}
+
 SNIPPET(mov_ss, 64, "mov %eax, %ss; nop; nop; hlt");
 
 /* The CPU holds the trap back over the instruction behind MOV SS. */
@@ -242,6 +264,23 @@ TEST_F(debug, step_into_an_nmi)
 	EXPECT_EQ(1UL, self->trap->count);
 	EXPECT_EQ(2UL, self->trap->vector);
 	EXPECT_EQ(0, self->s->events.nmi_blocked);
+	EXPECT_STEP(2);
+}
+
+/* Its IRET goes back into the step, behind the next one. */
+TEST_F(debug, step_into_two_nmis)
+{
+	GUEST_LOAD(&self->g, LONG64, nops);
+	self->trap->action = GUEST_TRAP_RETURN;
+	self->s->events.injected = (struct wisp_event){
+		.type = WISP_EVENT_NMI, .vector = 2,
+	};
+	inject(self->page, WISP_EVENT_NMI, 2);
+	EXPECT_STEP(1);
+	EXPECT_EQ(2UL, self->trap->count);
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_EQ(0, self->s->events.nmi_blocked);
+	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_TF);
 	EXPECT_STEP(2);
 }
 

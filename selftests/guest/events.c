@@ -589,6 +589,30 @@ TEST_F(event, nmi_blocked_through_the_state)
 	EXPECT_EQ(0, self->page->state.events.nmi_blocked);
 }
 
+SNIPPET(iret, 64, "iretq; hlt");
+
+/* An IRET that comes to nothing, because its stack has no slot, opens no NMIs. */
+TEST_F(event, nmi_blocked_until_iret_is_over)
+{
+	const __u64 frame[] = {
+		GUEST_CODE + 2, GUEST_CS64, RFLAGS_FIXED, GUEST_STACK, GUEST_DS,
+	};
+
+	GUEST_LOAD(&self->g, LONG64, iret);
+	self->page->state.general.rsp = GUEST_NOWHERE;
+	self->page->state.events.nmi_blocked = 1;
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(WISP_EXIT_MEMORY, guest_run(&self->g));
+		EXPECT_EQ((__u64)GUEST_CODE, self->page->exit.rip);
+		EXPECT_EQ(1, self->page->state.events.nmi_blocked);
+	}
+	memcpy(guest_at(&self->g, GUEST_DATA), frame, sizeof(frame));
+	self->page->state.general.rsp = GUEST_DATA;
+	self->page->dirty = WISP_STATE_GENERAL;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(0, self->page->state.events.nmi_blocked);
+}
+
 /* An NMI goes before an interrupt, and neither is lost. */
 TEST_F(event, nmi_and_interrupt)
 {
