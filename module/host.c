@@ -114,14 +114,25 @@ void wisp_host_quiet(struct wisp_vcpu *vcpu)
 	}
 }
 
+/*
+ * An NMI in the window, whose handler was perf's, may have taken a sample and started
+ * anew: then what was there before is out of date. (IBS with an old sample's valid bit
+ * would never bring another.)
+ */
 void wisp_host_unquiet(struct wisp_vcpu *vcpu)
 {
 	const u64 *old = vcpu->host.traced;
 	unsigned int i;
+	u64 now;
 
-	for (i = ntracers; i--;)
-		if (old[i] & tracers[i].enable)
-			native_wrmsrq(tracers[i].msr, old[i]);
+	for (i = ntracers; i--;) {
+		if (!(old[i] & tracers[i].enable))
+			continue;
+		now = native_rdmsrq(tracers[i].msr);
+		if (!(now & tracers[i].enable))
+			native_wrmsrq(tracers[i].msr,
+				      now | (old[i] & tracers[i].enable));
+	}
 }
 
 /* Before anything else of the driver asks what guests may have. */
