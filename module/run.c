@@ -47,8 +47,8 @@ enum next {
 /* ---- handling exits, in the window --------------------------------------- */
 
 /*
- * Where @rip is beyond 32 bits, or further beyond: it wraps, but in 64-bit mode. False
- * where it is not canonical, and no entry could load it.
+ * Where @rip is beyond 32 bits, or further beyond: it wraps, but in 64-bit mode.
+ * False where it is not canonical, and no entry could load it.
  */
 static bool wrap(struct wisp_vcpu *vcpu, u64 *rip)
 {

@@ -26,11 +26,14 @@
 
 #define ATTR_TYPE	0x000f
 #define ATTR_S		0x0010
+#define ATTR_DPL	0x0060
 #define ATTR_P		0x0080
 #define ATTR_L		0x2000
 #define ATTR_DB		0x4000
 #define ATTR_G		0x8000
 #define ATTR_RESERVED	0x0f00
+
+#define SELECTOR_TI	0x0004
 
 #define CR0_ALLOWED	(WISP_CR0_WRITTEN & U32_MAX)
 
@@ -192,38 +195,99 @@ static bool limit_fits(const struct wisp_segment *segment)
 	return segment->limit <= 0xfffff;
 }
 
-static u32 check_segment(const struct wisp_segment *segment, u32 field, u64 cr4)
+/* The types of cs to ldtr that the CPU's own loads leave, as bits. */
+#define DATA_TYPES	(BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(11) | BIT(15))
+
+static const u16 types[] = {
+	BIT(3) | BIT(9) | BIT(11) | BIT(13) | BIT(15),
+	DATA_TYPES, DATA_TYPES, DATA_TYPES, DATA_TYPES, BIT(3) | BIT(7),
+	BIT(3) | BIT(11), BIT(2),
+};
+
+#define FIRST_SYSTEM	6	/* tr */
+/* cs, ds, es and ss have 32 bits of a base. */
+#define SHORT_BASES	(BIT(0) | BIT(1) | BIT(2) | BIT(5))
+
+static bool base_fits(const struct wisp_registers *regs, unsigned int i)
 {
-	if (!wisp_gva_canonical(segment->base, cr4))
+	const struct wisp_segment *segment = &regs->segments.cs + i;
+
+	if (regs->general.rflags & X86_EFLAGS_VM && i < FIRST_SYSTEM)
+		return segment->base == (u64)segment->selector << 4;
+	if (SHORT_BASES & BIT(i) && segment->attributes & ATTR_P &&
+	    segment->base >> 32)
+		return false;
+	return wisp_gva_canonical(segment->base, regs->control.cr4);
+}
+
+static bool attributes_fit(const struct wisp_registers *regs, unsigned int i)
+{
+	u16 attributes = (&regs->segments.cs)[i].attributes;
+
+	if (regs->general.rflags & X86_EFLAGS_VM && i < FIRST_SYSTEM)
+		return attributes == WISP_ATTR_VM86;
+	if (attributes & ATTR_RESERVED)
+		return false;
+	if (i >= ARRAY_SIZE(types) || !(attributes & ATTR_P))
+		return true;
+	return types[i] & BIT(attributes & ATTR_TYPE) &&
+	       !(attributes & ATTR_S) == (i >= FIRST_SYSTEM);
+}
+
+/* SDM Vol. 3, "Checks on Guest Segment Registers", for an unrestricted guest */
+static u32 check_segment(const struct wisp_registers *regs, unsigned int i)
+{
+	const struct wisp_segment *segment = &regs->segments.cs + i;
+	u32 field = FIELD(segments.cs) + i * sizeof(*segment);
+
+	if (!base_fits(regs, i))
 		return field + offsetof(struct wisp_segment, base);
-	if (segment->attributes & ATTR_RESERVED)
+	if (!attributes_fit(regs, i))
 		return field + offsetof(struct wisp_segment, attributes);
-	if (!limit_fits(segment))
+	if (!limit_fits(segment) || (regs->general.rflags & X86_EFLAGS_VM &&
+				     i < FIRST_SYSTEM && segment->limit != 0xffff))
 		return field + offsetof(struct wisp_segment, limit);
+	if (i >= FIRST_SYSTEM && segment->attributes & ATTR_P &&
+	    segment->selector & SELECTOR_TI)
+		return field + offsetof(struct wisp_segment, selector);
+	return 0;
+}
+
+/* The CPL is the DPL of SS. CS may be data, as real mode loads it, at CPL 0. */
+static u32 check_cpl(const struct wisp_registers *regs)
+{
+	u16 cs = regs->segments.cs.attributes;
+	u16 cpl = regs->segments.ss.attributes & ATTR_DPL;
+	bool conforming = (cs & 0xc) == 0xc;
+
+	if (regs->general.rflags & X86_EFLAGS_VM)
+		return 0;
+	if (cpl && ((cs & ATTR_TYPE) == 3 || !(regs->control.cr0 & X86_CR0_PE)))
+		return FIELD(segments.ss.attributes);
+	if (conforming ? (cs & ATTR_DPL) > cpl : (cs & ATTR_DPL) != cpl)
+		return FIELD(segments.cs.attributes);
 	return 0;
 }
 
 static u32 check_segments(const struct wisp_registers *regs)
 {
 	const struct wisp_segments *segments = &regs->segments;
-	const struct wisp_segment *segment = &segments->cs;
 	bool longmode = regs->control.efer & EFER_LMA;
 	u16 cs = segments->cs.attributes, tr = segments->tr.attributes;
-	u32 field, refused;
+	u32 field = 0, i;
 
 	/* Ten of one kind, one after the other. */
-	for (field = FIELD(segments.cs); field < FIELD(control);
-	     field += sizeof(*segment), segment++) {
-		refused = check_segment(segment, field, regs->control.cr4);
-		if (refused)
-			return refused;
-	}
-	if (!(cs & ATTR_P) || !(cs & ATTR_S) ||
-	    (longmode && cs & ATTR_L && cs & ATTR_DB))
+	for (i = 0; i < sizeof(*segments) / sizeof(segments->cs) && !field; i++)
+		field = check_segment(regs, i);
+	field = field ?: check_cpl(regs);
+	if (field)
+		return field;
+	if (!(cs & ATTR_P) || (longmode && cs & ATTR_L && cs & ATTR_DB))
 		return FIELD(segments.cs.attributes);
-	/* A busy TSS, 16- or 32/64-bit: VMX takes nothing else. */
-	if (!(tr & ATTR_P) || tr & ATTR_S || (tr & ATTR_TYPE & ~8) != 3 ||
-	    (longmode && (tr & ATTR_TYPE) != 11))
+	if (regs->general.rip >> 32 && !wisp_state_is_64bit(regs))
+		return FIELD(general.rip);
+	/* Busy, 16- or 32/64-bit. */
+	if (!(tr & ATTR_P) || (longmode && (tr & ATTR_TYPE) != 11))
 		return FIELD(segments.tr.attributes);
 	if (segments->gdt.limit > 0xffff)
 		return FIELD(segments.gdt.limit);
@@ -348,7 +412,8 @@ int wisp_state_errno(u32 field, const struct wisp_events *events)
 
 /**
  * wisp_state_check() - may a vCPU have these registers
- * @regs: GENERAL, SEGMENTS and CONTROL are there; others where in @groups
+ * @regs: GENERAL, SEGMENTS and CONTROL are there; others where in @groups; and
+ *	EVENTS where GENERAL is
  * @groups: what has changed
  *
  * Returns the WISP_FIELD() id of the first member that is refused, or 0.
@@ -369,6 +434,10 @@ u32 wisp_state_check(const struct wisp_registers *regs, u32 groups)
 		field = check_msrs(regs);
 	if (!field && groups & WISP_STATE_EVENTS)
 		field = check_events(regs);
+	if (!field && groups & (WISP_STATE_EVENTS | WISP_STATE_GENERAL) &&
+	    regs->events.injected.type == WISP_EVENT_INTERRUPT &&
+	    !(regs->general.rflags & X86_EFLAGS_IF))
+		field = FIELD(events.injected.type);
 	return field;
 }
 

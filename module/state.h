@@ -53,6 +53,9 @@ WISP_SAME_OFFSET(events);
 #define WISP_STATE_CHECKED                                                \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
 
+/* Of CS to SS in virtual-8086 mode: data, writable, accessed, DPL 3. */
+#define WISP_ATTR_VM86	0xf3
+
 /* What of a value for CR0 MOV looks at: it ignores the rest of the lower half. */
 #define WISP_CR0_WRITTEN                                                  \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \

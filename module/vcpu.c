@@ -141,6 +141,14 @@ void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,
 		wisp_fpu_get(&vcpu->fpu, state->xsave);
 }
 
+/* Whether registers are for another mode, maybe: then CS is to be looked at. */
+static bool changes_mode(const struct wisp_vcpu *vcpu,
+			 const struct wisp_general *general)
+{
+	return (general->rip ^ vcpu->general.rip) >> 32 ||
+	       (general->rflags ^ vcpu->general.rflags) & X86_EFLAGS_VM;
+}
+
 /**
  * wisp_vcpu_check_state() - may the vCPU take these groups
  * @vcpu: its lock is held
@@ -157,13 +165,16 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 	struct wisp_xsave_head *head = &vcpu->xsave_head;
 	struct wisp_registers *regs = &vcpu->scratch;
 	const struct xregs_state *image = (const void *)state->xsave;
-	u32 others = WISP_STATE_GENERAL | WISP_STATE_CONTROL, field;
+	u32 others = WISP_STATE_GENERAL | WISP_STATE_CONTROL | WISP_STATE_EVENTS;
+	u32 field;
 
-	if (groups & WISP_STATE_CONTROL)
-		others |= WISP_STATE_SEGMENTS;
-	wisp_vcpu_get_registers(vcpu, others & ~groups, regs);
 	if (groups & WISP_STATE_GENERAL)
 		regs->general = state->general;
+	barrier();
+	if (groups & WISP_STATE_CONTROL || (groups & WISP_STATE_GENERAL &&
+					    changes_mode(vcpu, &regs->general)))
+		others |= WISP_STATE_SEGMENTS;
+	wisp_vcpu_get_registers(vcpu, others & ~groups, regs);
 	if (groups & WISP_STATE_SEGMENTS)
 		regs->segments = state->segments;
 	if (groups & WISP_STATE_CONTROL)
@@ -175,7 +186,8 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_EVENTS)
 		regs->events = state->events;
 	barrier();
-	field = unchecked ? 0 : wisp_state_check(regs, groups);
+	others &= WISP_STATE_SEGMENTS;
+	field = unchecked ? 0 : wisp_state_check(regs, groups | others);
 	if (field || !(groups & WISP_STATE_FPU))
 		return field;
 	head->mxcsr = image->i387.mxcsr;

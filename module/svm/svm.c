@@ -35,7 +35,7 @@ static u32 asid;
 /* Of cs to idt in struct wisp_segments, in the VMCB. */
 static const u8 segment_index[] = { 1, 3, 0, 4, 5, 2, 9, 7, 6, 8 };
 
-static void get_segments(const struct vmcb_save_area *save,
+static void get_segments(const struct vmcb_save_area *save, bool vm86,
 			 struct wisp_segments *segments)
 {
 	struct wisp_segment *segment = &segments->cs;
@@ -57,6 +57,11 @@ static void get_segments(const struct vmcb_save_area *save,
 		/* CPUs keep the limit, but not all of them G, which SVM ignores. */
 		if (seg->limit > 0xfffff)
 			segment[i].attributes |= ATTRIBUTE_G;
+		/* Nor all of them that it was accessed. */
+		if (seg->attrib & SVM_SELECTOR_S_MASK)
+			segment[i].attributes |= 1;
+		if (vm86 && segment + i <= &segments->ss)
+			segment[i].attributes = WISP_ATTR_VM86;
 	}
 	/* SVM keeps the CPL apart; SS.DPL may be older. */
 	segments->ss.attributes &= ~0x60;
@@ -97,7 +102,8 @@ static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 	unsigned int i;
 
 	if (groups & WISP_STATE_SEGMENTS)
-		get_segments(save, &regs->segments);
+		get_segments(save, vcpu->general.rflags & X86_EFLAGS_VM &&
+			     !(save->efer & EFER_LMA), &regs->segments);
 	if (groups & WISP_STATE_CONTROL) {
 		regs->control.cr0 = save->cr0;
 		regs->control.cr2 = save->cr2;

@@ -340,6 +340,17 @@ static void vmx_window_leave(struct wisp_vcpu *vcpu)
 	vmx_unload(vmx);
 }
 
+/*
+ * One with a reserved bit would fail the entry. Here it is as if not present, until the
+ * guest loads CR3 itself: then the CPU raises #GP for it.
+ */
+static u64 valid_pdpte(u64 pdpte)
+{
+	const u64 reserved = GENMASK_ULL(8, 5) | GENMASK_ULL(2, 1);
+
+	return pdpte & reserved || pdpte >> boot_cpu_data.x86_phys_bits ? 0 : pdpte;
+}
+
 /* With PAE paging four entries are loaded with CR3; whoever sets CR3 does it. */
 static bool write_pdptes(struct vmx_vcpu *vmx)
 {
@@ -362,7 +373,7 @@ static bool write_pdptes(struct vmx_vcpu *vmx)
 		return false;
 	}
 	for (i = 0; i < ARRAY_SIZE(vcpu->pdptes); i++)
-		vmx_write(GUEST_PDPTR0 + 2 * i, vcpu->pdptes[i]);
+		vmx_write(GUEST_PDPTR0 + 2 * i, valid_pdpte(vcpu->pdptes[i]));
 	vmx->pdptes_stale = false;
 	return true;
 }

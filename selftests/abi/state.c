@@ -4,6 +4,8 @@
  * instructions would refuse is refused with its field's id, and changes
  * nothing; what is taken comes back.
  */
+#include <stddef.h>
+
 #include "kselftest_harness.h"
 #include "../raw.h"
 #include "../state.h"
@@ -113,6 +115,7 @@ static const struct refusal refusals[] = {
 	REFUSE("RFLAGS.VM in long mode", LONG, GENERAL, general.rflags,
 	       2 | 1ULL << 17),
 	REFUSE("non-canonical RIP", LONG, GENERAL, general.rip, NON_CANONICAL),
+	REFUSE("RIP beyond 32 bits", PROTECTED, GENERAL, general.rip, 1ULL << 32),
 
 	/* Segments */
 	REFUSE("limit of GDT", LONG, SEGMENTS, segments.gdt.limit, 0x10000),
@@ -121,6 +124,35 @@ static const struct refusal refusals[] = {
 	       SEG_CODE64 | 0x4000),
 	REFUSE("CS not present", LONG, SEGMENTS, segments.cs.attributes,
 	       SEG_CODE64 & ~0x80),
+	REFUSE("CS beyond 4 GiB", LONG, SEGMENTS, segments.cs.base, 1ULL << 32),
+	REFUSE("DS beyond 4 GiB", LONG, SEGMENTS, segments.ds.base, 1ULL << 32),
+	REFUSE("ES beyond 4 GiB", LONG, SEGMENTS, segments.es.base, 1ULL << 32),
+	REFUSE("SS beyond 4 GiB", LONG, SEGMENTS, segments.ss.base, 1ULL << 32),
+	REFUSE("CS not accessed", LONG, SEGMENTS, segments.cs.attributes,
+	       SEG_CODE64 & ~1),
+	REFUSE("CS of a system's", LONG, SEGMENTS, segments.cs.attributes,
+	       SEG_CODE64 & ~0x10),
+	REFUSE("CS with read-only data", LONG, SEGMENTS, segments.cs.attributes,
+	       SEG_DATA32 & ~2),
+	REFUSE("CS of another DPL", LONG, SEGMENTS, segments.cs.attributes,
+	       SEG_CODE64 | SEG_DPL3),
+	REFUSE("conforming CS of a higher DPL", LONG, SEGMENTS,
+	       segments.cs.attributes, SEG_CODE64 | 4 | SEG_DPL3),
+	REFUSE("SS with a DPL in real mode", REAL, SEGMENTS,
+	       segments.ss.attributes, SEG_DATA16 | SEG_DPL3),
+	REFUSE("SS read-only", LONG, SEGMENTS, segments.ss.attributes,
+	       SEG_DATA32 & ~2),
+	REFUSE("SS with code", LONG, SEGMENTS, segments.ss.attributes, SEG_CODE32),
+	REFUSE("DS not accessed", LONG, SEGMENTS, segments.ds.attributes,
+	       SEG_DATA32 & ~1),
+	REFUSE("FS that cannot be read", LONG, SEGMENTS, segments.fs.attributes,
+	       SEG_CODE32 & ~2),
+	REFUSE("GS of a system's", LONG, SEGMENTS, segments.gs.attributes,
+	       SEG_DATA32 & ~0x10),
+	REFUSE("TR in the LDT", LONG, SEGMENTS, segments.tr.selector, 4),
+	REFUSE("TR not busy", LONG, SEGMENTS, segments.tr.attributes, SEG_TSS & ~2),
+	REFUSE("LDTR in the LDT", LONG, SEGMENTS, segments.ldtr.selector, 4),
+	REFUSE("LDTR with a TSS", LONG, SEGMENTS, segments.ldtr.attributes, SEG_TSS),
 	REFUSE("TR not present", LONG, SEGMENTS, segments.tr.attributes,
 	       SEG_TSS & ~0x80),
 
@@ -154,6 +186,8 @@ static const struct refusal refusals[] = {
 	/* Events */
 	REFUSE("interrupt slot with an NMI", LONG, EVENTS,
 	       events.interrupt.type, WISP_EVENT_EXCEPTION),
+	REFUSE("interrupt in delivery with IF clear", LONG, EVENTS,
+	       events.injected.type, WISP_EVENT_INTERRUPT),
 	REFUSE("no event with a vector", LONG, EVENTS, events.injected.vector,
 	       1),
 	REFUSE("no event with an error code", LONG, EVENTS,
@@ -220,7 +254,7 @@ TEST_F(state, refused_segments)
 
 		r.what = names[i];
 		r.field = segment +
-			  __builtin_offsetof(struct wisp_segment, base);
+			  offsetof(struct wisp_segment, base);
 		r.width = sizeof(__u64);
 		r.mode = LONG;
 		r.value = NON_CANONICAL;
@@ -232,11 +266,51 @@ TEST_F(state, refused_segments)
 		if (i >= 8)
 			continue;	/* they have no attributes */
 		r.field = segment +
-			  __builtin_offsetof(struct wisp_segment, attributes);
+			  offsetof(struct wisp_segment, attributes);
 		r.width = sizeof(__u16);
 		r.mode = LONG;
 		r.value = (i ? SEG_DATA32 : SEG_CODE64) | 0x0100;
 		check_refusal(_metadata, self, &r);
+	}
+}
+
+/* In virtual-8086 mode all six are what a load in that mode makes them. */
+TEST_F(state, refused_in_virtual_8086_mode)
+{
+	const __u64 rflags = RFLAGS_FIXED | 1 << 17;
+	struct wisp_state good, bad;
+	struct wisp_segment *segment;
+	size_t field;
+	__u32 named;
+
+	make(&good, PROTECTED);
+	ASSERT_EQ(0, raw_set_state(self->vm, 0, STATE_ALL, &good, NULL));
+	good.general.rflags = rflags;
+	EXPECT_EQ(-EINVAL, raw_set_state(self->vm, 0, WISP_STATE_GENERAL, &good,
+					 &named));
+	EXPECT_EQ(WISP_FIELD(state.segments.cs.base), named);
+	good.segments.cs = state_segment(0x18, 0x180, 0xffff, 0xf3);
+	state_data_segments(&good, state_segment(0x20, 0x200, 0xffff, 0xf3));
+	ASSERT_EQ(0, raw_set_state(self->vm, 0, STATE_ALL, &good, &named))
+		TH_LOG("field %#x", named);
+	for (int i = 0; i < 6; i++) {
+		field = WISP_FIELD(state.segments) + i * sizeof(*segment);
+		bad = good;
+		segment = &bad.segments.cs + i;
+		segment->base++;
+		EXPECT_EQ(-EINVAL, raw_set_state(self->vm, 0, WISP_STATE_SEGMENTS,
+						 &bad, &named));
+		EXPECT_EQ(field + offsetof(struct wisp_segment, base), named);
+		segment->base--;
+		segment->limit--;
+		EXPECT_EQ(-EINVAL, raw_set_state(self->vm, 0, WISP_STATE_SEGMENTS,
+						 &bad, &named));
+		EXPECT_EQ(field + offsetof(struct wisp_segment, limit), named);
+		segment->limit++;
+		segment->attributes = SEG_DATA16;
+		EXPECT_EQ(-EINVAL, raw_set_state(self->vm, 0, WISP_STATE_SEGMENTS,
+						 &bad, &named));
+		EXPECT_EQ(field + offsetof(struct wisp_segment, attributes), named);
 	}
 }
 
@@ -301,6 +375,7 @@ TEST_F(state, events)
 	__u32 field;
 
 	make(&state, LONG);
+	state.general.rflags |= RFLAGS_IF;
 	ASSERT_EQ(0, raw_set_state(self->vm, 0, STATE_ALL, &state, NULL));
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		memset(&state.events, 0, sizeof(state.events));
@@ -414,7 +489,10 @@ static void distinct(struct wisp_state *s, bool other)
 	s->general.rip = 0xffff800000001000 + other;
 	s->general.rflags = RFLAGS_FIXED | RFLAGS_ZF | (other ? RFLAGS_IF : 0);
 	for (int i = 0; i < 10; i++) {
-		segment[i].base = 0xffff900000000000 + i * 0x1000 + other;
+		segment[i].base = 0x90000000 + i * 0x1000 + other;
+		/* FS and GS, and the system's, have more of it. */
+		if (i > 2 && i != 5)
+			segment[i].base |= 0xffffffffULL << 32;
 		/* CS to SS count in pages (attribute G), the others do not. */
 		segment[i].limit = 0x100 + 2 * i + other;
 		if (i < 6)

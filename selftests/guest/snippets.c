@@ -434,6 +434,9 @@ static void prepare_paging_pae(struct guest *g)
 
 	pdpt[0] = (GUEST_DATA + 0x1000) | 1;
 	pdpt[3] = (GUEST_DATA + 0x1000) | 1;
+	/* Not used, and no state to be in: the run does not fail for it. */
+	pdpt[1] = pdpt[0] | 2;
+	pdpt[2] = pdpt[0] | 1ULL << 62;
 	pd[0] = 0x83;
 	g->page->state.control.cr3 = GUEST_DATA;
 	g->page->state.control.cr4 |= CR4_PAE;
