@@ -33,6 +33,8 @@ enum wisp_internal_exit {
 	 * the number, raw[1] all of the register that it comes from.
 	 */
 	WISP_EXIT_CR_WRITE,
+	/* MOV from CR4: exit.raw[0] is the number of the register that gets it. */
+	WISP_EXIT_CR4_READ,
 	/* Not entered: vcpu->pdptes are to be read from exit.memory.gpa. */
 	WISP_EXIT_PDPTES,
 	/* An exception of the guest's own, intercepted: exit.raw[0] is the

@@ -41,6 +41,7 @@ static bool is_guests(u32 reason)
 	case WISP_EXIT_XSETBV:
 	case WISP_EXIT_SKIP:
 	case WISP_EXIT_CR_WRITE:
+	case WISP_EXIT_CR4_READ:
 	case WISP_EXIT_UNDEFINED:
 	case WISP_EXIT_DENIED:
 		return true;

@@ -156,24 +156,49 @@ static enum next handle_xsetbv(struct wisp_vcpu *vcpu)
 	return skip(vcpu);
 }
 
+static enum next handle_cr4_read(struct wisp_vcpu *vcpu)
+{
+	u64 *registers = &vcpu->general.rax;
+
+	registers[vcpu->exit.raw[0]] = wisp_backend->cr4(vcpu);
+	return skip(vcpu);
+}
+
 /* Of the rest of CR0 the CPU ignores the lower half. */
+static bool take_cr0(struct wisp_registers *regs, u64 value)
+{
+	struct wisp_control *control = &regs->control;
+	u64 old = control->cr0;
+
+	control->cr0 = (value & WISP_CR0_WRITTEN) | X86_CR0_ET;
+	if ((old ^ control->cr0) & X86_CR0_PG && control->efer & EFER_LME)
+		control->efer ^= EFER_LMA;
+	return !wisp_state_check(regs, WISP_STATE_CONTROL);
+}
+
+/* As MOV does it: it looks at no segments, which CPUs keep as they like. */
+static bool take_cr4(struct wisp_registers *regs, u64 value)
+{
+	struct wisp_control *control = &regs->control;
+	u64 changed = control->cr4 ^ value;
+
+	if ((changed & X86_CR4_LA57 && control->efer & EFER_LMA) ||
+	    (changed & value & X86_CR4_PCIDE && control->cr3 & ~PAGE_MASK))
+		return false;
+	control->cr4 = value;
+	return !wisp_state_check_control(regs);
+}
+
 static enum next handle_cr_write(struct wisp_vcpu *vcpu)
 {
 	struct wisp_registers *regs = &vcpu->scratch;
-	struct wisp_control *control = &regs->control;
-	u64 value = vcpu->exit.raw[1], old_cr0;
+	u64 value = vcpu->exit.raw[1];
 
 	wisp_vcpu_get_registers(vcpu, WISP_STATE_CHECKED, regs);
-	old_cr0 = control->cr0;
 	if (!wisp_state_is_64bit(regs))
 		value = (u32)value;
-	if (vcpu->exit.raw[0] == 4)
-		control->cr4 = value;
-	else
-		control->cr0 = (value & WISP_CR0_WRITTEN) | X86_CR0_ET;
-	if ((old_cr0 ^ control->cr0) & X86_CR0_PG && control->efer & EFER_LME)
-		control->efer ^= EFER_LMA;
-	if (wisp_state_check(regs, WISP_STATE_CONTROL))
+	if (vcpu->exit.raw[0] == 4 ? !take_cr4(regs, value) :
+				     !take_cr0(regs, value))
 		return deny(vcpu);
 	wisp_vcpu_set_registers(vcpu, WISP_STATE_CONTROL, regs);
 	return skip(vcpu);
@@ -293,6 +318,8 @@ static enum next handle(struct wisp_vcpu *vcpu)
 		return handle_xsetbv(vcpu);
 	case WISP_EXIT_CR_WRITE:
 		return handle_cr_write(vcpu);
+	case WISP_EXIT_CR4_READ:
+		return handle_cr4_read(vcpu);
 	case WISP_EXIT_EXCEPTION:
 		return handle_exception(vcpu);
 	case WISP_EXIT_SKIP:

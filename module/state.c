@@ -162,7 +162,8 @@ static u32 check_general(const struct wisp_registers *regs)
 	return 0;
 }
 
-static u32 check_control(const struct wisp_registers *regs)
+/* Those of the registers in CONTROL that depend on no others. */
+u32 wisp_state_check_control(const struct wisp_registers *regs)
 {
 	const struct wisp_control *control = &regs->control;
 	u64 cr0 = control->cr0, cr4 = control->cr4, efer = control->efer;
@@ -423,7 +424,7 @@ u32 wisp_state_check(const struct wisp_registers *regs, u32 groups)
 	u32 field = 0;
 
 	if (groups & WISP_STATE_CONTROL)
-		field = check_control(regs);
+		field = wisp_state_check_control(regs);
 	if (!field && groups & (WISP_STATE_CONTROL | WISP_STATE_GENERAL))
 		field = check_general(regs);
 	if (!field && groups & (WISP_STATE_CONTROL | WISP_STATE_SEGMENTS))

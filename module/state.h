@@ -70,6 +70,7 @@ void wisp_state_reset(struct wisp_registers *regs);
 
 /* Each returns the WISP_FIELD() id of the first member that is refused, or 0. */
 u32 wisp_state_check(const struct wisp_registers *regs, u32 groups);
+u32 wisp_state_check_control(const struct wisp_registers *regs);
 u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
 			   bool protected_mode);
 u32 wisp_state_check_xsave(const struct wisp_xsave_head *head);

@@ -34,6 +34,8 @@ static u8 length_of(u64 code)
 	case SVM_EXIT_RDTSCP:
 	case SVM_EXIT_XSETBV:
 	case SVM_EXIT_VMMCALL:
+	case SVM_EXIT_READ_CR4:
+	case SVM_EXIT_WRITE_CR4:
 		return 3;
 	default:
 		return 0;
@@ -91,6 +93,16 @@ static void decode_fault(struct wisp_exit *exit,
 		memcpy(exit->memory.inst_bytes, control->insn_bytes,
 		       exit->memory.inst_bytes_len);
 	}
+}
+
+/* MOV from or to CR4, where decode assists tell the register. */
+static void decode_cr4(struct wisp_vcpu *vcpu, u8 reg, bool write)
+{
+	const u64 *registers = &vcpu->general.rax;
+
+	vcpu->exit.reason = write ? WISP_EXIT_CR_WRITE : WISP_EXIT_CR4_READ;
+	vcpu->exit.raw[0] = write ? 4 : reg;
+	vcpu->exit.raw[1] = registers[reg];
 }
 
 static void decode_task_switch(struct wisp_exit *exit, u64 info1, u64 info2)
@@ -162,6 +174,11 @@ static void decode_code(struct wisp_vcpu *vcpu,
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
 		wisp_host_machine_check();
 		exit->reason = WISP_EXIT_HOST;
+		return;
+	case SVM_EXIT_READ_CR4:
+	case SVM_EXIT_WRITE_CR4:
+		decode_cr4(vcpu, control->exit_info_1 & 0xf,
+			   code == SVM_EXIT_WRITE_CR4);
 		return;
 	case SVM_EXIT_TASK_SWITCH:
 		decode_task_switch(exit, control->exit_info_1,

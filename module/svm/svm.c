@@ -29,6 +29,7 @@
 static void *msrpm;
 static void *iopm;
 static u32 asid;
+static bool cr4_exits;	/* the CPU tells the register of MOV to and from CR4 */
 
 /* ---- state --------------------------------------------------------------- */
 
@@ -94,6 +95,23 @@ static_assert(offsetofend(struct wisp_msrs, sysenter_eip) ==
 static_assert(offsetofend(struct vmcb_save_area, sysenter_eip) -
 	      offsetof(struct vmcb_save_area, star) == SVM_MSRS * sizeof(u64));
 
+/*
+ * MCE decides what a machine check does, whoever runs: the guest has its own only to
+ * look at, where the CPU allows that.
+ */
+static u64 svm_cr4(struct wisp_vcpu *vcpu)
+{
+	return cr4_exits ? svm_of(vcpu)->cr4 : svm_of(vcpu)->vmcb->save.cr4;
+}
+
+static void set_cr4(struct svm_vcpu *svm, u64 cr4)
+{
+	svm->cr4 = cr4;
+	if (cr4_exits)
+		cr4 |= __read_cr4() & X86_CR4_MCE;
+	svm->vmcb->save.cr4 = cr4;
+}
+
 static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_registers *regs)
 {
@@ -108,7 +126,7 @@ static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 		regs->control.cr0 = save->cr0;
 		regs->control.cr2 = save->cr2;
 		regs->control.cr3 = save->cr3;
-		regs->control.cr4 = save->cr4;
+		regs->control.cr4 = svm_cr4(vcpu);
 		regs->control.cr8 = vmcb->control.int_ctl & V_TPR_MASK;
 		regs->control.efer = save->efer & ~EFER_SVME;
 	}
@@ -132,7 +150,7 @@ static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
 		save->cr0 = regs->control.cr0;
 		save->cr2 = regs->control.cr2;
 		save->cr3 = regs->control.cr3;
-		save->cr4 = regs->control.cr4;
+		set_cr4(svm_of(vcpu), regs->control.cr4);
 		vmcb->control.int_ctl &= ~V_TPR_MASK;
 		vmcb->control.int_ctl |= regs->control.cr8;
 		save->efer = regs->control.efer | EFER_SVME;
@@ -142,11 +160,6 @@ static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
 			(&save->star)[i] = (&regs->msrs.star)[i];
 		save->g_pat = regs->msrs.pat;
 	}
-}
-
-static u64 svm_cr4(struct wisp_vcpu *vcpu)
-{
-	return svm_of(vcpu)->vmcb->save.cr4;
 }
 
 /* ---- events -------------------------------------------------------------- */
@@ -301,6 +314,8 @@ void svm_init_control(struct vmcb_control_area *control)
 
 	for (i = 0; i < ARRAY_SIZE(intercepts); i++)
 		set_intercept(control, intercepts[i], true);
+	set_intercept(control, INTERCEPT_CR4_READ, cr4_exits);
+	set_intercept(control, INTERCEPT_CR4_WRITE, cr4_exits);
 	control->intercepts[INTERCEPT_DR] = ~0U;
 	/* A guest whose handler raises them again would keep the core. */
 	control->intercepts[INTERCEPT_EXCEPTION] =
@@ -438,6 +453,8 @@ static int svm_init(void)
 	svm_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
 	if (boot_cpu_has(X86_FEATURE_DECODEASSISTS))
 		svm_backend.features |= WISP_FEATURE_INST_BYTES;
+	cr4_exits = boot_cpu_has(X86_FEATURE_DECODEASSISTS) &&
+		    boot_cpu_has(X86_FEATURE_NRIPS);
 	if (!boot_cpu_has(X86_FEATURE_NRIPS))
 		svm_backend.quirks |= WISP_QUIRK_NO_NRIP;
 	if (boot_cpu_has(X86_FEATURE_RDRAND) || boot_cpu_has(X86_FEATURE_RDSEED))

@@ -32,6 +32,9 @@ struct svm_vcpu {
 	struct vmcb *vmcb;
 	u64 vmcb_hpa;
 
+	/* Owned by the holder of the vCPU's lock. */
+	u64 cr4;		/* as the guest has it, where MOV CR4 exits */
+
 	/* Owned by the runner. */
 	struct irq_work come_back;	/* ends an entry */
 	u64 host_hpa;		/* of this CPU, in a window */

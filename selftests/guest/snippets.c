@@ -593,6 +593,25 @@ TEST_F(guest, control_registers_take_32_bits)
 	EXPECT_EQ(CR4_MCE, s->control.cr4);
 }
 
+SNIPPET(read_cr4, 64,
+	"mov %cr4, %rax; bts $6, %rax; mov %rax, %cr4; mov %cr4, %r9\n"
+	"btr $6, %r9; mov %r9, %cr4; mov %cr4, %rbx; hlt");
+
+/* MCE is the host's, and yet the guest's to look at. */
+TEST_F(guest, sees_its_own_cr4)
+{
+	struct wisp_state *s = &self->g.page->state;
+	__u64 cr4;
+
+	GUEST_LOAD(&self->g, LONG64, read_cr4);
+	cr4 = s->control.cr4;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(cr4 | CR4_MCE, s->general.rax);
+	EXPECT_EQ(cr4, s->general.r9);
+	EXPECT_EQ(cr4, s->general.rbx);
+	EXPECT_EQ(cr4, s->control.cr4);
+}
+
 SNIPPET(cpuid32, 32, "cpuid");
 
 /* Of the last two bytes of 4 GiB: the next instruction is at 0. */
