@@ -263,12 +263,20 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 			native_wrmsrq(MSR_IA32_U_CET, host->u_cet);
 }
 
-static void load_debug(u64 dr0, u64 dr1, u64 dr2, u64 dr3)
+static void load_debug(const u64 *dr)
 {
-	set_debugreg((unsigned long)dr0, 0);
-	set_debugreg((unsigned long)dr1, 1);
-	set_debugreg((unsigned long)dr2, 2);
-	set_debugreg((unsigned long)dr3, 3);
+	set_debugreg((unsigned long)dr[0], 0);
+	set_debugreg((unsigned long)dr[1], 1);
+	set_debugreg((unsigned long)dr[2], 2);
+	set_debugreg((unsigned long)dr[3], 3);
+}
+
+static void save_debug(u64 *dr)
+{
+	get_debugreg(dr[0], 0);
+	get_debugreg(dr[1], 1);
+	get_debugreg(dr[2], 2);
+	get_debugreg(dr[3], 3);
 }
 
 /**
@@ -280,14 +288,11 @@ static void load_debug(u64 dr0, u64 dr1, u64 dr2, u64 dr3)
  */
 void wisp_host_give_debug(struct wisp_vcpu *vcpu)
 {
-	const struct wisp_debug *debug = &vcpu->debug;
-	const u64 *bp = vcpu->breakpoints.address;
-
 	if (vcpu->breakpoints_live) {
-		load_debug(bp[0], bp[1], bp[2], bp[3]);
+		load_debug(vcpu->breakpoints.address);
 		vcpu->vmm_has_dr = true;
 	} else {
-		load_debug(debug->dr0, debug->dr1, debug->dr2, debug->dr3);
+		load_debug(&vcpu->debug.dr0);
 		vcpu->guest_has_dr = true;
 	}
 }
@@ -295,21 +300,13 @@ void wisp_host_give_debug(struct wisp_vcpu *vcpu)
 /* The registers are nobody's again; the guest's are kept. */
 void wisp_host_take_debug(struct wisp_vcpu *vcpu)
 {
-	unsigned long dr[4];
+	static const u64 none[4];
 
-	if (vcpu->guest_has_dr) {
-		get_debugreg(dr[0], 0);
-		get_debugreg(dr[1], 1);
-		get_debugreg(dr[2], 2);
-		get_debugreg(dr[3], 3);
-		vcpu->debug.dr0 = dr[0];
-		vcpu->debug.dr1 = dr[1];
-		vcpu->debug.dr2 = dr[2];
-		vcpu->debug.dr3 = dr[3];
-	}
+	if (vcpu->guest_has_dr)
+		save_debug(&vcpu->debug.dr0);
 	vcpu->guest_has_dr = false;
 	vcpu->vmm_has_dr = false;
-	load_debug(0, 0, 0, 0);
+	load_debug(none);
 }
 
 /* Whose branches this CPU's predictors may have learnt last. Its own CPU's. */
@@ -336,20 +333,14 @@ static void barrier_between_guests(struct wisp_vcpu *vcpu)
 /* The host's own; 7.x lets only KVM call hw_breakpoint_restore(). */
 static void take_breakpoints(struct wisp_host *host)
 {
-	get_debugreg(host->dr[0], 0);
-	get_debugreg(host->dr[1], 1);
-	get_debugreg(host->dr[2], 2);
-	get_debugreg(host->dr[3], 3);
+	save_debug(host->dr);
 	get_debugreg(host->dr7, 7);
 	set_debugreg(0UL, 7);
 }
 
 static void give_breakpoints(const struct wisp_host *host)
 {
-	set_debugreg(host->dr[0], 0);
-	set_debugreg(host->dr[1], 1);
-	set_debugreg(host->dr[2], 2);
-	set_debugreg(host->dr[3], 3);
+	load_debug(host->dr);
 	set_debugreg(host->dr7, 7);
 }
 

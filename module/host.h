@@ -26,7 +26,7 @@ struct wisp_host {
 	u64 tsc_aux;
 	u64 xss;
 	u64 u_cet;
-	unsigned long dr[4];	/* where the host has breakpoints */
+	u64 dr[4];		/* where the host has breakpoints */
 	unsigned long dr7;
 	u64 traced[WISP_TRACERS];
 };
