@@ -396,9 +396,9 @@ static enum next enter_guest(struct wisp_vcpu *vcpu)
 
 /*
  * One window. kernel_fpu_begin() wants interrupts on; the region it opens may
- * hold softirqs off, so it ends with the window.
+ * hold softirqs off, so it ends with the window. Returns enum next, or -EBUSY.
  */
-static int run_window(struct wisp_vcpu *vcpu, enum next *next)
+static int run_window(struct wisp_vcpu *vcpu)
 {
 	int ret;
 
@@ -408,7 +408,6 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 	ret = wisp_backend->cpu_enable();
 	if (ret >= 0) {
 		vcpu->host.shared = ret;
-		ret = 0;
 		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
 		/* Pairs with the barriers of who kicks or revokes. */
 		smp_mb();
@@ -417,7 +416,7 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 		wisp_budget_enter(vcpu);
 		wisp_clock_enter(vcpu);
 
-		*next = enter_guest(vcpu);
+		ret = enter_guest(vcpu);
 
 		wisp_clock_leave(vcpu);
 		wisp_budget_leave(vcpu);
@@ -434,7 +433,7 @@ static int run_window(struct wisp_vcpu *vcpu, enum next *next)
 }
 
 /* Those outside of the slots are not present. Returns as wisp_vm_fault(). */
-static int read_pdptes(struct wisp_vcpu *vcpu)
+static noinline_for_stack int read_pdptes(struct wisp_vcpu *vcpu)
 {
 	struct kvec vec = { vcpu->pdptes, sizeof(vcpu->pdptes) };
 	struct iov_iter iter;
@@ -475,18 +474,19 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 
 static int run_loop(struct wisp_vcpu *vcpu)
 {
-	enum next next = NEXT_WINDOW;
-	int ret = 0;
+	int ret;
 
-	while (!ret && next != NEXT_EXIT) {
-		if (__xfer_to_guest_mode_work_pending())
+	do {
+		if (__xfer_to_guest_mode_work_pending()) {
 			ret = wisp_handle_host_work();
-		if (!ret)
-			ret = run_window(vcpu, &next);
-		if (!ret && next == NEXT_FAULT)
-			next = handle_fault(vcpu);
-	}
-	return ret;
+			if (ret)
+				return ret;
+		}
+		ret = run_window(vcpu);
+		if (ret == NEXT_FAULT)
+			ret = handle_fault(vcpu);
+	} while (ret == NEXT_WINDOW);
+	return ret == NEXT_EXIT ? 0 : ret;
 }
 
 static void complete_instruction(struct wisp_vcpu *vcpu, u64 reply)
@@ -512,23 +512,10 @@ static void complete_instruction(struct wisp_vcpu *vcpu, u64 reply)
 	wisp_vcpu_advance(vcpu);
 }
 
-/* What the VMM asked for, read once. */
-struct run_request {
-	u32 flags;
-	u32 want;
-	u32 dirty;
-	u32 complete;
-	u64 budget_ns;
-	u64 reply;
-	u64 reserved;			/* or-ed */
-	u64 reserved2;
-	struct wisp_event inject;
-	struct wisp_breakpoints breakpoints;
-};
-
 static void read_request(const struct wisp_vcpu_page *page,
-			 struct run_request *request)
+			 struct wisp_request *request)
 {
+	u64 reserved2 = 0;
 	unsigned int i;
 
 	request->flags = READ_ONCE(page->flags);
@@ -540,12 +527,11 @@ static void read_request(const struct wisp_vcpu_page *page,
 	request->inject = page->inject;
 	if (request->flags & WISP_RUN_BREAKPOINTS)
 		request->breakpoints = page->breakpoints;
-	request->reserved = 0;
-	request->reserved2 = 0;
-	for (i = 0; i < ARRAY_SIZE(page->reserved); i++)
-		request->reserved |= READ_ONCE(page->reserved[i]);
+	request->reserved = page->reserved[0] | page->reserved[1];
+#pragma GCC unroll 8
 	for (i = 0; i < ARRAY_SIZE(page->reserved2); i++)
-		request->reserved2 |= READ_ONCE(page->reserved2[i]);
+		reserved2 |= page->reserved2[i];
+	request->reserved2 = reserved2;
 	/* From here on the copy counts. */
 	barrier();
 }
@@ -556,7 +542,7 @@ static int refuse(struct wisp_vcpu *vcpu, u32 field, int error)
 	return error;
 }
 
-static int check_inject(struct wisp_vcpu *vcpu, const struct run_request *request)
+static int check_inject(struct wisp_vcpu *vcpu, const struct wisp_request *request)
 {
 	const struct wisp_events *events = &vcpu->events;
 	bool protected_mode;
@@ -577,7 +563,7 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct run_request *reques
 	return 0;
 }
 
-static int check_request(struct wisp_vcpu *vcpu, const struct run_request *request)
+static int check_request(struct wisp_vcpu *vcpu, const struct wisp_request *request)
 {
 	u32 field;
 
@@ -611,7 +597,7 @@ static int check_request(struct wisp_vcpu *vcpu, const struct run_request *reque
 }
 
 /* All of what the page asks for, or nothing. */
-static int take_request(struct wisp_vcpu *vcpu, struct run_request *request)
+static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 {
 	struct wisp_vcpu_page *page = vcpu->page;
 	int ret;
@@ -677,7 +663,6 @@ static void report(struct wisp_vcpu *vcpu, u32 want)
  */
 int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 {
-	struct run_request request;
 	int ret;
 
 	if (READ_ONCE(vcpu->page->flags) & WISP_RUN_RESET) {
@@ -689,18 +674,18 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 	ret = wisp_vcpu_lock(vcpu);
 	if (ret)
 		return ret;
-	ret = wisp_vcpu_populate(vcpu);
+	ret = likely(vcpu->populated) ? 0 : wisp_vcpu_populate(vcpu);
 	if (!ret)
-		ret = take_request(vcpu, &request);
+		ret = take_request(vcpu, &vcpu->request);
 	if (!ret) {
-		if (!request.complete || !vcpu->step ||
+		if (!vcpu->request.complete || !vcpu->step ||
 		    !wisp_debug_stepped(vcpu))
 			ret = run_loop(vcpu);
 		if (ret)
 			memset(&vcpu->exit, 0, sizeof(vcpu->exit));
 		wisp_debug_end(vcpu);
 		vcpu->stats.exits[vcpu->exit.reason]++;
-		report(vcpu, request.want);
+		report(vcpu, vcpu->request.want);
 	}
 	mutex_unlock(&vcpu->lock);
 	return ret;

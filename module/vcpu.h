@@ -45,6 +45,20 @@ struct wisp_ahead {
 	unsigned int pages;
 };
 
+/* What the VMM asked a run for, read once. */
+struct wisp_request {
+	u32 flags;
+	u32 want;
+	u32 dirty;
+	u32 complete;
+	u64 budget_ns;
+	u64 reply;
+	u64 reserved;			/* or-ed */
+	u64 reserved2;
+	struct wisp_event inject;
+	struct wisp_breakpoints breakpoints;
+};
+
 /* Counted by the runner, read by anybody. */
 struct wisp_vcpu_stats {
 	u64 entries;
@@ -96,6 +110,7 @@ struct wisp_vcpu {
 	const void *tlb_cpu;		/* hw.c's, of the CPU of the last one */
 
 	/* Owned by the holder of @lock: the run. */
+	struct wisp_request request;
 	struct wisp_vcpu_stats stats;
 	struct wisp_breakpoints breakpoints;	/* with WISP_RUN_BREAKPOINTS */
 	enum wisp_step step;
