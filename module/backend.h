@@ -8,6 +8,7 @@
 #define WISP_BACKEND_H
 
 #include <linux/bits.h>
+#include <linux/static_call.h>
 #include <linux/types.h>
 
 #include "slat.h"
@@ -73,11 +74,6 @@ enum wisp_internal_exit {
  *	log.
  * @exit: undo @init.
  *
- * @cpu_enable: have the hardware on, on this CPU, for a window. Interrupts off.
- *	Returns 0; 1 where another hypervisor has it on, and may go on with a guest of
- *	its as if none had run since; or -EBUSY where the CPU refuses.
- * @cpu_disable: the CPU is as it was before. Interrupts off since.
- *
  * @vcpu_init: allocate and set the backend's part; the core's is zeroed and
  *	the registers that the core keeps are set. Process context. Returns 0 or
  *	-ENOMEM; @vcpu_exit is called in either case.
@@ -90,14 +86,6 @@ enum wisp_internal_exit {
  * @cr4: the guest's CR4. The window.
  *
  * @inject: deliver this event at the next entry. The window.
- *
- * @window_enter: save what of the host an entry overwrites and wisp_host_enter()
- *	does not know. Interrupts off.
- * @window_leave: bring it back. Interrupts off. NULL where exits do.
- * @run: enter the guest once, with the windows and traps that the vCPU has as
- *	wanted, and decode why it came back: every field of
- *	vcpu->exit, vcpu->general, debug.dr6 and dr7, events.injected (what was
- *	in delivery) and events.interrupt_shadow. The window.
  */
 struct wisp_backend {
 	u32 id;
@@ -111,9 +99,6 @@ struct wisp_backend {
 	int (*init)(void);
 	void (*exit)(void);
 
-	int (*cpu_enable)(void);
-	void (*cpu_disable)(void);
-
 	int (*vcpu_init)(struct wisp_vcpu *vcpu);
 	void (*vcpu_exit)(struct wisp_vcpu *vcpu);
 
@@ -124,10 +109,6 @@ struct wisp_backend {
 
 	u64 (*cr4)(struct wisp_vcpu *vcpu);
 	void (*inject)(struct wisp_vcpu *vcpu, const struct wisp_event *event);
-
-	void (*window_enter)(struct wisp_vcpu *vcpu);
-	void (*window_leave)(struct wisp_vcpu *vcpu);
-	void (*run)(struct wisp_vcpu *vcpu);
 };
 
 extern struct wisp_backend svm_backend;
@@ -135,6 +116,28 @@ extern struct wisp_backend vmx_backend;
 
 /* The one in use. Constant after init. */
 extern struct wisp_backend *wisp_backend;
+
+/*
+ * Round windows and entries, interrupts off. The backend's init sets these; they are no
+ * pointers, which would be called by retpolines.
+ *
+ * wisp_cpu_enable: have the hardware on, on this CPU. Returns 0; 1 where another
+ *	hypervisor has it on, and may go on with a guest of its as if none had run since;
+ *	or -EBUSY where the CPU refuses.
+ * wisp_cpu_disable: the CPU is as it was before.
+ * wisp_window_enter: save what of the host an entry overwrites and wisp_host_enter()
+ *	does not know.
+ * wisp_window_leave: bring it back.
+ * wisp_run: enter the guest once, with the windows and traps that the vCPU has as
+ *	wanted, and decode why it came back: every field of vcpu->exit, vcpu->general,
+ *	debug.dr6 and dr7, events.injected (what was in delivery) and
+ *	events.interrupt_shadow.
+ */
+DECLARE_STATIC_CALL(wisp_cpu_enable, int (void));
+DECLARE_STATIC_CALL(wisp_cpu_disable, void (void));
+DECLARE_STATIC_CALL(wisp_window_enter, void (struct wisp_vcpu *vcpu));
+DECLARE_STATIC_CALL(wisp_window_leave, void (struct wisp_vcpu *vcpu));
+DECLARE_STATIC_CALL(wisp_run, void (struct wisp_vcpu *vcpu));
 
 /* What both vendors' exits come down to: for their decoders, with exit zeroed. */
 

@@ -22,6 +22,12 @@
 
 struct wisp_backend *wisp_backend;
 
+DEFINE_STATIC_CALL_NULL(wisp_cpu_enable, int (void));
+DEFINE_STATIC_CALL_NULL(wisp_cpu_disable, void (void));
+DEFINE_STATIC_CALL_NULL(wisp_window_enter, void (struct wisp_vcpu *vcpu));
+DEFINE_STATIC_CALL_NULL(wisp_window_leave, void (struct wisp_vcpu *vcpu));
+DEFINE_STATIC_CALL_NULL(wisp_run, void (struct wisp_vcpu *vcpu));
+
 static struct wisp_backend *const backends[] = { &svm_backend, &vmx_backend };
 
 /* Takes the first backend whose hardware is there. */

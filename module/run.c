@@ -385,7 +385,7 @@ static enum next enter_guest(struct wisp_vcpu *vcpu)
 			atomic64_read(&vcpu->vm->slat.generation);
 		wisp_debug_enter(vcpu);
 		trace_wisp_entry(vcpu);
-		wisp_backend->run(vcpu);
+		static_call(wisp_run)(vcpu);
 		trace_wisp_exit(vcpu);
 		wisp_debug_leave(vcpu);
 		vcpu->stats.entries++;
@@ -405,14 +405,14 @@ static int run_window(struct wisp_vcpu *vcpu)
 	kernel_fpu_begin_mask(0);
 	local_irq_disable();
 	wisp_host_quiet(vcpu);
-	ret = wisp_backend->cpu_enable();
+	ret = static_call(wisp_cpu_enable)();
 	if (ret >= 0) {
 		vcpu->host.shared = ret;
 		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
 		/* Pairs with the barriers of who kicks or revokes. */
 		smp_mb();
 		wisp_host_enter(vcpu);
-		wisp_backend->window_enter(vcpu);
+		static_call(wisp_window_enter)(vcpu);
 		wisp_budget_enter(vcpu);
 		wisp_clock_enter(vcpu);
 
@@ -420,11 +420,10 @@ static int run_window(struct wisp_vcpu *vcpu)
 
 		wisp_clock_leave(vcpu);
 		wisp_budget_leave(vcpu);
-		if (wisp_backend->window_leave)
-			wisp_backend->window_leave(vcpu);
+		static_call(wisp_window_leave)(vcpu);
 		wisp_host_leave(vcpu);
 		WRITE_ONCE(vcpu->running_cpu, -1);
-		wisp_backend->cpu_disable();
+		static_call(wisp_cpu_disable)();
 	}
 	wisp_host_unquiet(vcpu);
 	local_irq_enable();

@@ -451,6 +451,11 @@ static int svm_init(void)
 	/* The nested tables are walked in the host's own paging mode. */
 	svm_backend.format.levels = pgtable_l5_enabled() ? 5 : 4;
 	svm_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
+	static_call_update(wisp_cpu_enable, svm_cpu_enable);
+	static_call_update(wisp_cpu_disable, svm_cpu_disable);
+	static_call_update(wisp_window_enter, svm_window_enter);
+	static_call_update(wisp_window_leave, svm_window_leave);
+	static_call_update(wisp_run, svm_run);
 	if (boot_cpu_has(X86_FEATURE_DECODEASSISTS))
 		svm_backend.features |= WISP_FEATURE_INST_BYTES;
 	cr4_exits = boot_cpu_has(X86_FEATURE_DECODEASSISTS) &&
@@ -478,15 +483,10 @@ struct wisp_backend svm_backend = {
 	},
 	.init = svm_init,
 	.exit = svm_exit,
-	.cpu_enable = svm_cpu_enable,
-	.cpu_disable = svm_cpu_disable,
 	.vcpu_init = svm_vcpu_init,
 	.vcpu_exit = svm_vcpu_exit,
 	.get_state = svm_get_state,
 	.set_state = svm_set_state,
 	.cr4 = svm_cr4,
 	.inject = svm_inject,
-	.window_enter = svm_window_enter,
-	.window_leave = svm_window_leave,
-	.run = svm_run,
 };

@@ -592,6 +592,11 @@ static int vmx_init(void)
 	     !(vmx_caps.no_random & SECONDARY_EXEC_RDSEED_EXITING)))
 		vmx_backend.quirks |= WISP_QUIRK_RANDOM;
 	vmx_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
+	static_call_update(wisp_cpu_enable, vmx_cpu_enable);
+	static_call_update(wisp_cpu_disable, vmx_cpu_disable);
+	static_call_update(wisp_window_enter, vmx_window_enter);
+	static_call_update(wisp_window_leave, vmx_window_leave);
+	static_call_update(wisp_run, vmx_run);
 	return 0;
 }
 
@@ -611,15 +616,10 @@ struct wisp_backend vmx_backend = {
 	},
 	.init = vmx_init,
 	.exit = vmx_exit,
-	.cpu_enable = vmx_cpu_enable,
-	.cpu_disable = vmx_cpu_disable,
 	.vcpu_init = vmx_vcpu_init,
 	.vcpu_exit = vmx_vcpu_exit,
 	.get_state = vmx_get_state,
 	.set_state = vmx_set_state,
 	.cr4 = vmx_cr4,
 	.inject = vmx_inject,
-	.window_enter = vmx_window_enter,
-	.window_leave = vmx_window_leave,
-	.run = vmx_run,
 };
