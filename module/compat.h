@@ -68,7 +68,7 @@ int wisp_handle_host_work(void);
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
 #define wisp_ibpb_before_user()						\
 	do {								\
-		if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))	\
+		if (static_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))	\
 			this_cpu_write(x86_ibpb_exit_to_user, true);	\
 	} while (0)
 #else

@@ -63,7 +63,7 @@ static void xsave(void *image)
  */
 static void xrstor(const void *image)
 {
-	if (unlikely(boot_cpu_has_bug(X86_BUG_FXSAVE_LEAK)))
+	if (static_cpu_has_bug(X86_BUG_FXSAVE_LEAK))
 		asm volatile("fnclex; emms; fildl %0" : : "m"(wisp_host_xsave_size));
 	asm volatile("xrstor64 (%0)" : : "r"(image), "a"((u32)wisp_host_xcr0),
 		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
@@ -230,19 +230,19 @@ static void enter_msrs(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
 
-	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID)) {
+	if (static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID)) {
 		host->tsc_aux = native_rdmsrq(MSR_TSC_AUX);
 		if (host->tsc_aux != vcpu->tsc_aux)
 			native_wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
 	}
 	/* XSAVES and XRSTORS in the guest must find no component of the host. */
-	if (boot_cpu_has(X86_FEATURE_XSAVES)) {
+	if (static_cpu_has(X86_FEATURE_XSAVES)) {
 		host->xss = native_rdmsrq(MSR_IA32_XSS);
 		if (host->xss)
 			native_wrmsrq(MSR_IA32_XSS, 0);
 	}
 	/* The guest may set CR4.CET, but not these. */
-	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT)) {
+	if (static_cpu_has(X86_FEATURE_SHSTK) || static_cpu_has(X86_FEATURE_IBT)) {
 		host->u_cet = native_rdmsrq(MSR_IA32_U_CET);
 		if (host->u_cet)
 			native_wrmsrq(MSR_IA32_U_CET, 0);
@@ -253,12 +253,12 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
 
-	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID))
+	if (static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID))
 		if (host->tsc_aux != vcpu->tsc_aux)
 			native_wrmsrq(MSR_TSC_AUX, host->tsc_aux);
-	if (boot_cpu_has(X86_FEATURE_XSAVES) && host->xss)
+	if (static_cpu_has(X86_FEATURE_XSAVES) && host->xss)
 		native_wrmsrq(MSR_IA32_XSS, host->xss);
-	if (boot_cpu_has(X86_FEATURE_SHSTK) || boot_cpu_has(X86_FEATURE_IBT))
+	if (static_cpu_has(X86_FEATURE_SHSTK) || static_cpu_has(X86_FEATURE_IBT))
 		if (host->u_cet)
 			native_wrmsrq(MSR_IA32_U_CET, host->u_cet);
 }
@@ -326,7 +326,7 @@ static void barrier_between_guests(struct wisp_vcpu *vcpu)
 		return;
 	this_cpu_write(last_vcpu_id, vcpu->id);
 	vcpu->switches = switches;
-	if (boot_cpu_has(X86_FEATURE_USE_IBPB))
+	if (static_cpu_has(X86_FEATURE_USE_IBPB))
 		native_wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }
 
@@ -400,7 +400,7 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 	 * VMSCAPE: the VMM must not run on branches that its guest trained. Nor must
 	 * a guest of KVM's, which has no barrier where that was its last one here.
 	 */
-	if (host->shared && boot_cpu_has(X86_FEATURE_USE_IBPB))
+	if (host->shared && static_cpu_has(X86_FEATURE_USE_IBPB))
 		native_wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	else
 		wisp_ibpb_before_user();
