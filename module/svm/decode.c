@@ -199,7 +199,7 @@ void svm_decode(struct svm_vcpu *svm)
 	const struct vmcb_control_area *control = &svm->vmcb->control;
 	struct wisp_vcpu *vcpu = &svm->vcpu;
 
-	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+	wisp_exit_clear(&vcpu->exit);
 	if (unlikely(control->exit_code == SVM_EXIT_ERR)) {
 		decode_hw(&vcpu->exit, WISP_EXIT_ENTRY_FAILED, control);
 		return;

@@ -201,7 +201,7 @@ void vmx_decode(struct wisp_vcpu *vcpu)
 {
 	u32 reason = vmx_read(VM_EXIT_REASON);
 
-	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+	wisp_exit_clear(&vcpu->exit);
 	wisp_event_delivered(vcpu, vmx_read(IDT_VECTORING_INFO_FIELD),
 			     vmx_read(IDT_VECTORING_ERROR_CODE));
 	/* The others are not of an instruction. */
