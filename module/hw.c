@@ -11,7 +11,8 @@
 #include "hw.h"
 
 #include <linux/gfp.h>
-#include <linux/percpu.h>
+#include <linux/io.h>
+#include <linux/mem_encrypt.h>
 
 #include "ledger.h"
 #include "vcpu.h"
@@ -27,6 +28,7 @@ struct hw_cpu {
 };
 
 static DEFINE_PER_CPU(struct hw_cpu, hw_cpus);
+DEFINE_PER_CPU(u64, wisp_hw_hpa);	/* constant after init */
 
 /* Others may have used the tag of this CPU's guests. Interrupts off. */
 void wisp_hw_forget(void)
@@ -100,6 +102,7 @@ int wisp_hw_init(void)
 			return -ENOMEM;
 		}
 		per_cpu(hw_cpus, i).page = page + PAGE_SIZE;
+		per_cpu(wisp_hw_hpa, i) = __sme_pa(page + PAGE_SIZE);
 	}
 	return 0;
 }

@@ -32,15 +32,6 @@ struct svm_cpu {
 static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
 
 /*
- * Of the CPU's two pages the first is VM_HSAVE_PA's. The other is VMSAVE's and,
- * in what that leaves alone, the VMCB of svm_flush_tag().
- */
-u64 svm_host_hpa(void)
-{
-	return __sme_pa(wisp_hw_page() + PAGE_SIZE);
-}
-
-/*
  * VM_HSAVE_PA keeps our page's address when the window closes: nobody reads it
  * without SVME, and whoever sets SVME sets it, too. So where it is still there,
  * nobody else has run guests on this CPU since.
@@ -48,7 +39,7 @@ u64 svm_host_hpa(void)
 int svm_cpu_enable(void)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
-	u64 own = __sme_pa(wisp_hw_page()), found;
+	u64 own = this_cpu_read(wisp_hw_hpa), found;
 
 	cpu->efer = native_rdmsrq(MSR_EFER);
 	cpu->shared = cpu->efer & EFER_SVME;

@@ -218,10 +218,7 @@ static void open_windows(struct svm_vcpu *svm)
 
 static void svm_window_enter(struct wisp_vcpu *vcpu)
 {
-	struct svm_vcpu *svm = svm_of(vcpu);
-
-	svm->host_hpa = svm_host_hpa();
-	asm volatile("vmsave %%rax" : : "a"(svm->host_hpa) : "memory");
+	asm volatile("vmsave %%rax" : : "a"(svm_host_hpa()) : "memory");
 }
 
 u8 svm_flush_tlb_ctl(void)
@@ -263,7 +260,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	wisp_ledger_enter(vcpu);
 
 	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,
-			       svm->host_hpa))) {
+			       svm_host_hpa()))) {
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;

@@ -12,6 +12,7 @@
 
 #include <asm/svm.h>
 
+#include "../hw.h"
 #include "../vcpu.h"
 
 /* The names that 7.x has for them; the exit code is one field there. */
@@ -47,6 +48,15 @@ static inline struct svm_vcpu *svm_of(struct wisp_vcpu *vcpu)
 	return container_of(vcpu, struct svm_vcpu, vcpu);
 }
 
+/*
+ * Of the CPU's two pages the first is VM_HSAVE_PA's. The other is VMSAVE's and,
+ * in what that leaves alone, the VMCB of flush_tag().
+ */
+static inline u64 svm_host_hpa(void)
+{
+	return this_cpu_read(wisp_hw_hpa) + PAGE_SIZE;
+}
+
 /* enter.S. Returns 0, or 1 where SVM is off: the guest was not entered. */
 int svm_enter(u64 vmcb_hpa, struct wisp_general *general, u64 host_hpa);
 
@@ -55,7 +65,6 @@ void svm_init_control(struct vmcb_control_area *control);
 u8 svm_flush_tlb_ctl(void);
 
 /* cpu.c: the CPU, and what others who use it find again. Interrupts off. */
-u64 svm_host_hpa(void);
 int svm_cpu_enable(void);
 void svm_cpu_disable(void);
 void svm_window_leave(struct wisp_vcpu *vcpu);

@@ -51,7 +51,6 @@ int vmx_cpu_enable(void)
 {
 	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
 	unsigned long cr4 = __read_cr4();
-	u64 vmxon = __pa(wisp_hw_page());
 
 	cpu->shared = cr4 & X86_CR4_VMXE;
 	if (cpu->shared) {
@@ -63,7 +62,7 @@ int vmx_cpu_enable(void)
 	}
 	write_cr4(cr4 | X86_CR4_VMXE);
 	*(u32 *)wisp_hw_page() = vmx_caps.revision;
-	if (VMX_OP("vmxon", vmxon))
+	if (VMX_OP("vmxon", *this_cpu_ptr(&wisp_hw_hpa)))
 		return 0;
 	write_cr4(cr4);
 	return -EBUSY;
@@ -95,9 +94,7 @@ void vmx_host_nmi(void)
 /* Makes the vCPU's VMCS the current one. */
 void vmx_load(struct vmx_vcpu *vmx)
 {
-	u64 hpa = __pa(vmx->vmcs);
-
-	VMX_OP("vmptrld", hpa);
+	VMX_OP("vmptrld", vmx->vmcs_hpa);
 	vmx->loaded = true;
 	vmx->launched = false;
 }
@@ -105,9 +102,7 @@ void vmx_load(struct vmx_vcpu *vmx)
 /* All of it is in memory, and the CPU knows nothing of it any more. */
 void vmx_unload(struct vmx_vcpu *vmx)
 {
-	u64 hpa = __pa(vmx->vmcs);
-
-	VMX_OP("vmclear", hpa);
+	VMX_OP("vmclear", vmx->vmcs_hpa);
 	vmx->loaded = false;
 }
 

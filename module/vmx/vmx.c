@@ -521,6 +521,7 @@ static int vmx_vcpu_init(struct wisp_vcpu *vcpu)
 	vmx->vapic = vmx->vapic ?: (void *)get_zeroed_page(WISP_GFP);
 	if (!vmx->vmcs || !vmx->vapic)
 		return -ENOMEM;
+	vmx->vmcs_hpa = __pa(vmx->vmcs);
 	*(u32 *)vmx->vmcs = vmx_caps.revision;
 	vmx->cpu = -1;
 	return 0;

@@ -65,6 +65,7 @@ struct vmx_vcpu {
 
 	/* Constant after create. */
 	void *vmcs;
+	u64 vmcs_hpa;
 	void *vapic;			/* the hardware uses its TPR */
 
 	/* Owned by the holder of the vCPU's lock. */
