@@ -116,13 +116,14 @@ static const u32 msr_index[VMX_MSRS] = {
 static_assert(offsetofend(struct wisp_msrs, kernel_gs_base) ==
 	      VMX_MSRS * sizeof(u64));
 
-/* Those that differ from @old, or all of them. */
+/* Those that differ from @old, which is what the CPU has. */
 void vmx_write_msrs(const u64 *values, const u64 *old)
 {
 	unsigned int i;
 
+#pragma GCC unroll 8
 	for (i = 0; i < VMX_MSRS; i++)
-		if (!old || values[i] != old[i])
+		if (values[i] != old[i])
 			native_wrmsrq(msr_index[i], values[i]);
 }
 
@@ -179,6 +180,7 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	/* Until KVM's runner is in user mode again, it may be KVM's guest's. */
 	efer = native_rdmsrq(MSR_EFER);
 	vmx_write(HOST_IA32_EFER, efer);
+#pragma GCC unroll 8
 	for (i = 0; i < VMX_MSRS; i++)
 		host->msrs[i] = native_rdmsrq(msr_index[i]);
 	vmx_write_msrs(&vmx->regs.msrs.star, host->msrs);

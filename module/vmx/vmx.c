@@ -218,10 +218,12 @@ static void vmx_set_state(struct wisp_vcpu *vcpu, u32 groups,
 		vcpu->has_pdptes = false;
 	}
 	if (groups & WISP_STATE_MSRS) {
-		vmx->regs.msrs = regs->msrs;
 		/* In its window the guest has them in the CPU. */
-		if (vmx->loaded)
-			vmx_write_msrs(&regs->msrs.star, NULL);
+		if (vmx->loaded) {
+			fetch(vmx, WISP_STATE_MSRS);
+			vmx_write_msrs(&regs->msrs.star, &vmx->regs.msrs.star);
+		}
+		vmx->regs.msrs = regs->msrs;
 	}
 	vmx->valid |= groups & GROUPS;
 	vmx->dirty |= groups & GROUPS;
