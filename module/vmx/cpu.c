@@ -13,6 +13,7 @@
 
 #include <asm/cpu_entry_area.h>
 #include <asm/cpufeature.h>
+#include <asm/fsgsbase.h>
 #include <asm/segment.h>
 #include <asm/special_insns.h>
 
@@ -161,7 +162,6 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 {
 	struct vmx_host *host = &vmx->host;
 	unsigned int i;
-	u64 efer;
 
 	native_store_gdt(&host->gdt);
 	store_ldt(host->ldt);
@@ -169,17 +169,16 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	savesegment(es, host->es);
 	savesegment(fs, host->fs);
 	savesegment(gs, host->gs);
-	host->fs_base = native_rdmsrq(MSR_FS_BASE);
+	host->fs_base = x86_fsbase_read_cpu();
 	host->debugctl = native_rdmsrq(MSR_IA32_DEBUGCTLMSR);
 	if (vmx->cpu != smp_processor_id())
 		write_host_cpu(vmx);
-	vmx_write(HOST_CR0, read_cr0());
-	vmx_write(HOST_CR3, __read_cr3());
-	vmx_write(HOST_CR4, __read_cr4());
-	vmx_write(HOST_FS_BASE, host->fs_base);
+	vmx_update(HOST_CR0, read_cr0(), &vmx->have.host_cr0);
+	vmx_update(HOST_CR3, __read_cr3(), &vmx->have.host_cr3);
+	vmx_update(HOST_CR4, __read_cr4(), &vmx->have.host_cr4);
+	vmx_update(HOST_FS_BASE, host->fs_base, &vmx->have.host_fs_base);
 	/* Until KVM's runner is in user mode again, it may be KVM's guest's. */
-	efer = native_rdmsrq(MSR_EFER);
-	vmx_write(HOST_IA32_EFER, efer);
+	vmx_update(HOST_IA32_EFER, native_rdmsrq(MSR_EFER), &vmx->have.host_efer);
 #pragma GCC unroll 8
 	for (i = 0; i < VMX_MSRS; i++)
 		host->msrs[i] = native_rdmsrq(msr_index[i]);

@@ -380,13 +380,6 @@ static bool write_pdptes(struct vmx_vcpu *vmx)
 	return true;
 }
 
-static void update(unsigned long field, u64 value, u64 *have)
-{
-	if (value != *have)
-		vmx_write(field, value);
-	*have = value;
-}
-
 /*
  * What blocks events. An event that is injected ends the shadow. Behind STI a
  * step has nothing to wait for; behind MOV SS its #DB must be pending.
@@ -411,7 +404,7 @@ static void write_shadow(struct vmx_vcpu *vmx)
 	if (vcpu->events.nmi_blocked &&
 	    (vmx->inject & INTR_INFO_INTR_TYPE_MASK) != INTR_TYPE_NMI_INTR)
 		shadow |= GUEST_INTR_STATE_NMI;
-	update(GUEST_INTERRUPTIBILITY_INFO, shadow, &vmx->have.shadow);
+	vmx_update(GUEST_INTERRUPTIBILITY_INFO, shadow, &vmx->have.shadow);
 }
 
 /* What the core keeps; most of it is as it was at the last exit. */
@@ -432,14 +425,14 @@ static void write_general(struct vmx_vcpu *vmx)
 		exceptions |= BIT(X86_TRAP_BP);
 	if (vcpu->guest_has_dr)
 		primary &= ~CPU_BASED_MOV_DR_EXITING;
-	update(CPU_BASED_VM_EXEC_CONTROL, primary, &have->primary);
-	update(EXCEPTION_BITMAP, exceptions, &have->exceptions);
-	update(TSC_OFFSET, vcpu->tsc_offset, &have->tsc_offset);
-	update(GUEST_DR7, vcpu->breakpoints_live ? vcpu->breakpoints.dr7 :
-						   vcpu->debug.dr7, &have->dr7);
-	update(GUEST_RIP, vcpu->general.rip, &have->rip);
-	update(GUEST_RSP, vcpu->general.rsp, &have->rsp);
-	update(GUEST_RFLAGS, vcpu->general.rflags, &have->rflags);
+	vmx_update(CPU_BASED_VM_EXEC_CONTROL, primary, &have->primary);
+	vmx_update(EXCEPTION_BITMAP, exceptions, &have->exceptions);
+	vmx_update(TSC_OFFSET, vcpu->tsc_offset, &have->tsc_offset);
+	vmx_update(GUEST_DR7, vcpu->breakpoints_live ? vcpu->breakpoints.dr7 :
+						       vcpu->debug.dr7, &have->dr7);
+	vmx_update(GUEST_RIP, vcpu->general.rip, &have->rip);
+	vmx_update(GUEST_RSP, vcpu->general.rsp, &have->rsp);
+	vmx_update(GUEST_RFLAGS, vcpu->general.rflags, &have->rflags);
 	if (native_read_cr2() != vmx->regs.control.cr2)
 		native_write_cr2(vmx->regs.control.cr2);
 	if (vcpu->guest_has_dr)

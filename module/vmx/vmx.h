@@ -48,7 +48,7 @@ struct vmx_host {
 	struct desc_ptr gdt;
 };
 
-/* Fields of the VMCS that follow the core's. */
+/* Fields of the VMCS that follow the core's, or the host's. */
 struct vmx_fields {
 	u64 primary;
 	u64 exceptions;
@@ -58,6 +58,7 @@ struct vmx_fields {
 	u64 rsp;
 	u64 rflags;
 	u64 shadow;			/* GUEST_INTERRUPTIBILITY_INFO */
+	u64 host_cr0, host_cr3, host_cr4, host_fs_base, host_efer;
 };
 
 struct vmx_vcpu {
@@ -102,6 +103,14 @@ static inline void vmx_write(unsigned long field, u64 value)
 {
 	asm volatile("1: vmwrite %1, %0\n2:\n" _ASM_EXTABLE(1b, 2b)
 		     : : "r"(field), "r"(value) : "cc");
+}
+
+static inline void vmx_update(unsigned long field, u64 value, u64 *have)
+{
+	if (value == *have)
+		return;
+	vmx_write(field, value);
+	*have = value;
 }
 
 /*
