@@ -174,6 +174,8 @@ static void fetch(struct vmx_vcpu *vmx, u32 groups)
 {
 	unsigned long flags;
 
+	if (!vmx->loaded)
+		vmx->wanted |= groups;
 	groups &= GROUPS & ~vmx->valid;
 	if (groups && vmx->loaded)
 		read_groups(vmx, groups);
@@ -332,12 +334,16 @@ static void vmx_window_enter(struct wisp_vcpu *vcpu)
 		native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 }
 
-/* CR0, CR4 and EFER are wanted before most runs: while it costs nothing. */
+/*
+ * Behind the window the VMCS costs another one. So what was wanted behind the last is
+ * read now; and CONTROL, which is little, for up to 16 more.
+ */
 static void vmx_window_leave(struct wisp_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 
-	fetch(vmx, WISP_STATE_CONTROL | WISP_STATE_MSRS);
+	read_groups(vmx, (vmx->wanted | WISP_STATE_MSRS) & ~vmx->valid);
+	vmx->wanted &= ++vmx->windows % 16 ? WISP_STATE_CONTROL : 0;
 	vmx_host_leave(vmx);
 	vmx_unload(vmx);
 }

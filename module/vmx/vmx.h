@@ -73,6 +73,8 @@ struct vmx_vcpu {
 	struct wisp_registers regs;	/* SEGMENTS, CONTROL and MSRS */
 	u32 valid;			/* the groups of @regs that are up to date */
 	u32 dirty;			/* and newer than the VMCS */
+	u32 wanted;			/* between two windows, lately */
+	u32 windows;
 	bool pdptes_stale;		/* CR3 was set from outside */
 	bool written;			/* the VMCS has its constant fields */
 	bool loaded;			/* it is the CPU's current one */
