@@ -129,7 +129,7 @@ void vmx_write_msrs(const u64 *values, const u64 *old)
 }
 
 /* What is the same on this CPU whoever runs on it. */
-static void write_host_cpu(struct vmx_vcpu *vmx)
+static noinline_for_stack void write_host_cpu(struct vmx_vcpu *vmx)
 {
 	static const struct { u32 field, msr; } msrs[] = {
 		{ HOST_GS_BASE, MSR_GS_BASE },
@@ -171,7 +171,7 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	savesegment(gs, host->gs);
 	host->fs_base = x86_fsbase_read_cpu();
 	host->debugctl = native_rdmsrq(MSR_IA32_DEBUGCTLMSR);
-	if (vmx->cpu != smp_processor_id())
+	if (unlikely(vmx->cpu != smp_processor_id()))
 		write_host_cpu(vmx);
 	vmx_update(HOST_CR0, read_cr0(), &vmx->have.host_cr0);
 	vmx_update(HOST_CR3, __read_cr3(), &vmx->have.host_cr3);

@@ -197,13 +197,13 @@ static void decode_reason(struct wisp_vcpu *vcpu, u32 reason)
 		decode_hw(vcpu, WISP_EXIT_UNEXPECTED, reason, 0);
 }
 
-void vmx_decode(struct wisp_vcpu *vcpu)
+void vmx_decode(struct wisp_vcpu *vcpu, u32 reason)
 {
-	u32 reason = vmx_read(VM_EXIT_REASON);
+	u32 info = vmx_read(IDT_VECTORING_INFO_FIELD);
 
 	wisp_exit_clear(&vcpu->exit);
-	wisp_event_delivered(vcpu, vmx_read(IDT_VECTORING_INFO_FIELD),
-			     vmx_read(IDT_VECTORING_ERROR_CODE));
+	wisp_event_delivered(vcpu, info, info & WISP_INFO_VALID ?
+			     vmx_read(IDT_VECTORING_ERROR_CODE) : 0);
 	/* The others are not of an instruction. */
 	if (reason >= EXIT_REASON_TASK_SWITCH &&
 	    reason != EXIT_REASON_EPT_VIOLATION)

@@ -259,7 +259,7 @@ static u64 eptp(const struct vmx_vcpu *vmx)
 	return __pa(vmx->vcpu.vm->slat.root) | vmx_caps.eptp;
 }
 
-static bool flush_ept(u64 eptp)
+static noinline_for_stack bool flush_ept(u64 eptp)
 {
 	const struct { u64 eptp, reserved; } operand = { eptp };
 	bool done = false;
@@ -509,7 +509,7 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 	vmx->launched = true;
 	vmx->valid = 0;
 	read_general(vmx);
-	vmx_decode(vcpu);
+	vmx_decode(vcpu, reason);
 }
 
 /* ---- vCPUs --------------------------------------------------------------- */

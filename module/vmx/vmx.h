@@ -138,7 +138,7 @@ void vmx_write_msrs(const u64 *values, const u64 *old);
 void vmx_host_nmi(void);
 
 /* decode.c: what the VMCS says after an exit, or a failure, in neutral words. */
-void vmx_decode(struct wisp_vcpu *vcpu);
+void vmx_decode(struct wisp_vcpu *vcpu, u32 reason);
 void vmx_decode_failure(struct wisp_vcpu *vcpu, u32 reason, u32 error);
 
 #endif /* !__ASSEMBLY__ */
