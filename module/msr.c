@@ -133,20 +133,20 @@ enum wisp_msr_action wisp_msr_handle(struct wisp_vcpu *vcpu)
 	u32 index = vcpu->exit.msr.index, group;
 	bool write = vcpu->exit.msr.write;
 	enum wisp_msr_action action;
-	u64 *value, none = 0;
+	u64 *value, read = 0;
 
 	value = kept(regs, index, &group);
 	if (value) {
 		wisp_vcpu_get_registers(vcpu, group | WISP_STATE_CHECKED, regs);
 		if (write)
 			return write_kept(vcpu, value, index, group);
+		read = *value;
 	} else {
-		value = &none;
 		action = policy_action(vcpu->vm->msrs, index, write);
 		if (action != WISP_MSR_IGNORE || write)
 			return action;
 	}
-	vcpu->general.rax = (u32)*value;
-	vcpu->general.rdx = *value >> 32;
+	vcpu->general.rax = (u32)read;
+	vcpu->general.rdx = read >> 32;
 	return WISP_MSR_IGNORE;
 }
