@@ -98,13 +98,17 @@ struct page *wisp_page_alloc(unsigned int order, bool limited, bool zero)
 	return page;
 }
 
-void wisp_page_put(struct page *page)
+static void free_page_of_tree(struct page *page)
 {
-	if (!refcount_dec_and_test(refs_of(page)))
-		return;
 	wisp_page_uncharge(1, page_private(page) & WISP_PAGE_LIMITED);
 	set_page_private(page, 0);
 	__free_page(page);
+}
+
+void wisp_page_put(struct page *page)
+{
+	if (refcount_dec_and_test(refs_of(page)))
+		free_page_of_tree(page);
 }
 
 /* Whether there is something behind an entry, of any level, that is counted. */
@@ -127,21 +131,36 @@ static unsigned int slot_of(pgoff_t index, unsigned int level)
 	return (index >> (level * WISP_NODE_BITS)) & (WISP_NODE_SLOTS - 1);
 }
 
-/* Most of what it leads to is another tree's, too. */
-static void put_node(struct wisp_node *node, unsigned int level)
+static __always_inline bool put_was_last(struct wisp_node *node)
 {
+	return is_counted(node) && refcount_dec_and_test(&node->refs);
+}
+
+/* Most of what it leads to is another tree's, too: no call for each of those. */
+static void free_node(struct wisp_node *node, unsigned int level)
+{
+	struct page *page;
 	unsigned int i;
 
-	if (!is_counted(node) || !refcount_dec_and_test(&node->refs))
-		return;
-	for (i = 0; i < WISP_NODE_SLOTS; i++)
-		if (level)
-			put_node(node->slots[i], level - 1);
-		else
-			wisp_entry_put(node->slots[i]);
+	for (i = 0; i < WISP_NODE_SLOTS; i++) {
+		if (level) {
+			if (put_was_last(node->slots[i]))
+				free_node(node->slots[i], level - 1);
+		} else if (is_counted(node->slots[i])) {
+			page = wisp_entry_page(node->slots[i]);
+			if (refcount_dec_and_test(refs_of(page)))
+				free_page_of_tree(page);
+		}
+	}
 	kmem_cache_free(node_cache, node);
 	if (level)
 		cond_resched();
+}
+
+static void put_node(struct wisp_node *node, unsigned int level)
+{
+	if (put_was_last(node))
+		free_node(node, level);
 }
 
 static void copy_slots(struct wisp_node *to, struct wisp_node *from,
