@@ -38,7 +38,6 @@ struct svm_vcpu {
 
 	/* Owned by the runner. */
 	struct irq_work come_back;	/* ends an entry */
-	u64 host_hpa;		/* of this CPU, in a window */
 	bool dr_open;		/* DR accesses are let through */
 	u8 windows;		/* that the VMCB has: see open_windows() */
 };

@@ -2,8 +2,8 @@
 /* Faults in what makes memory, and in all accesses to it. */
 #include <setjmp.h>
 #include <signal.h>
-#include <sys/mount.h>
 
+#include "../files.h"
 #include "walk.h"
 
 static int call_create_memory(struct machine *m)
@@ -118,21 +118,15 @@ FIXTURE_VARIANT_ADD(fail_nth, run_over) {
 	.worked = worked_run,
 };
 
+static int make_hole(int fd)
+{
+	return ftruncate(fd, LOW_SIZE);
+}
+
 /* Of a file system whose pages are read as those of one on a disk are. */
 static int prepare_over_ramfs(struct machine *m)
 {
-	char dir[] = "/tmp/faults.XXXXXX", path[64];
-	int fd;
-
-	if (!mkdtemp(dir) || mount("ramfs", dir, "ramfs", 0, NULL))
-		return -errno;
-	snprintf(path, sizeof(path), "%s/file", dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (!ftruncate(fd, LOW_SIZE))
-		m->file = open(path, O_RDONLY | O_CLOEXEC);
-	close(fd);
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
+	m->file = file_on("ramfs", NULL, make_hole);
 	return m->file < 0 ? -EIO : set_over(m);
 }
 

@@ -3,11 +3,11 @@
  * Guests over a file: they see what it has, and what they write is their own.
  */
 #include <stdlib.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
+#include "../files.h"
 #include "guest.h"
 
 #define NPAGES	64
@@ -85,26 +85,15 @@ static int fill_file(int fd)
 	return 0;
 }
 
-/* A file that has no name any more. */
 static int make_file(const char *type, const char *options)
 {
-	char dir[] = "/tmp/over.XXXXXX", path[64];
-	int fd, file;
+	int fd;
 
-	if (!type) {
-		fd = memfd_create("over", MFD_ALLOW_SEALING);
-		return fill_file(fd) ||
-		       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) ? -1 : fd;
-	}
-	if (!mkdtemp(dir) || mount(type, dir, type, 0, options))
-		return -1;
-	snprintf(path, sizeof(path), "%s/file", dir);
-	fd = open(path, O_RDWR | O_CREAT, 0600);
-	file = fill_file(fd) ? -1 : open(path, O_RDONLY);
-	close(fd);
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
-	return file;
+	if (type)
+		return file_on(type, options, fill_file);
+	fd = memfd_create("over", MFD_ALLOW_SEALING);
+	return fill_file(fd) ||
+	       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) ? -1 : fd;
 }
 
 FIXTURE_SETUP(over)

@@ -8,10 +8,10 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "kselftest_harness.h"
+#include "../files.h"
 #include "life.h"
 
 #define ROOT	"/sys/fs/cgroup"
@@ -354,29 +354,21 @@ FIXTURE_VARIANT_ADD(full, pages_of_a_file_by_page_cache) {
 	.ramfs = true,
 };
 
-/* A memfd without a page. */
-static int make_memfd(void)
+static int make_room(int fd)
 {
-	int fd = memfd_create("room", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	return ftruncate(fd, ROOM_SIZE) ||
-	       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) ? -1 : fd;
+	return ftruncate(fd, ROOM_SIZE);
 }
 
-/* Likewise; all of it is gone when it is closed. */
-static int make_file(void)
+/* Without a page. */
+static int make_file(bool ramfs)
 {
-	char dir[] = "/tmp/ramfs-XXXXXX", path[sizeof(dir) + 5];
 	int fd;
 
-	if (!mkdtemp(dir) || mount("ramfs", dir, "ramfs", 0, NULL))
-		return -1;
-	snprintf(path, sizeof(path), "%s/room", dir);
-	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	fd = truncate(path, ROOM_SIZE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
-	return fd;
+	if (ramfs)
+		return file_on("ramfs", NULL, make_room);
+	fd = memfd_create("room", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return make_room(fd) ||
+	       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK) ? -1 : fd;
 }
 
 FIXTURE_SETUP(full)
@@ -389,7 +381,7 @@ FIXTURE_SETUP(full)
 	enter(_metadata);
 	ASSERT_EQ(0, guest_create(&self->g));
 	if (variant->flags & WISP_MEMORY_FILE)
-		arg.file = variant->ramfs ? make_file() : make_memfd();
+		arg.file = make_file(variant->ramfs);
 	self->room = raw(self->g.sys, WISP_CREATE_MEMORY, &arg);
 	ASSERT_LE(0, self->room);
 	if (variant->flags & WISP_MEMORY_FILE)

@@ -29,6 +29,21 @@ static inline int module_refs(void)
 	return refs;
 }
 
+/* What /proc/meminfo has by this name. */
+static inline long kilobytes(const char *name)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[100];
+	long found = -1;
+
+	while (f && found < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, strlen(name)))
+			found = atol(line + strlen(name));
+	if (f)
+		fclose(f);
+	return found;
+}
+
 /* A file's end may lag behind its last close; but it comes. */
 static inline int wait_refs(int want)
 {

@@ -4,10 +4,10 @@
  * CAP_SYS_RESOURCE. The module is loaded with a small cap, and then as it was.
  */
 #include <setjmp.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "kselftest_harness.h"
+#include "../files.h"
 #include "life.h"
 
 #define LIMIT		3
@@ -200,41 +200,20 @@ static int fill_over_a_file(int sys)
 
 #define HUGE_SIZE	(2ULL << 20)
 
-/*
- * A file in folios of 2 MiB, or many of them: memory may be in pieces. It is its
- * user's. Returns its fd.
- */
-static int make_huge_file(uid_t uid)
+/* In folios of 2 MiB, or many of them: memory may be in pieces. It is its user's. */
+static int make_huge(int fd)
 {
-	char dir[] = "/tmp/huge-XXXXXX", path[sizeof(dir) + 5];
-	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY), file;
+	int compact = open("/proc/sys/vm/compact_memory", O_WRONLY);
 
-	if (write(fd, "1", 1) != 1 || close(fd) || !mkdtemp(dir) || mount("tmpfs", dir, "tmpfs", 0, "huge=always"))
-		return -1;
-	snprintf(path, sizeof(path), "%s/file", dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	file = fchown(fd, uid, uid) || posix_fallocate(fd, 0, BIG) ? -1 :
-	       open(path, O_RDONLY);
-	close(fd);
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
-	return file;
+	return write(compact, "1", 1) != 1 || close(compact) ||
+	       fchown(fd, NOBODY, NOBODY) || posix_fallocate(fd, 0, BIG);
 }
 
 static int huge_file;
 
-/* How many folios of 2 MiB there are in all files of tmpfs. */
 static long huge_folios(void)
 {
-	FILE *f = fopen("/proc/meminfo", "r");
-	char line[100];
-	long kib = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		sscanf(line, "ShmemHugePages: %ld kB", &kib);
-	if (f)
-		fclose(f);
-	return kib / 2048;
+	return kilobytes("ShmemHugePages:") * 1024 / (long)HUGE_SIZE;
 }
 
 /*
@@ -394,7 +373,7 @@ TEST_F(limits, memory_over_a_file)
 
 TEST_F(limits, memory_over_a_file_in_huge_pages)
 {
-	huge_file = make_huge_file(NOBODY);
+	huge_file = file_on("tmpfs", "huge=always", make_huge);
 	ASSERT_LE(0, huge_file);
 	EXPECT_EQ(0, as_user(NOBODY, self->sys, hold_huge_pages));
 	close(huge_file);

@@ -85,20 +85,6 @@ static __u64 go(int vm)
 	return good ? word(vm) : ~0ULL;
 }
 
-static long kilobytes(const char *name)
-{
-	FILE *f = fopen("/proc/meminfo", "r");
-	char line[100];
-	long found = -1;
-
-	while (f && found < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, name, strlen(name)))
-			found = atol(line + strlen(name));
-	if (f)
-		fclose(f);
-	return found;
-}
-
 TEST_F(snapshots, forks_outlive_all_others)
 {
 	struct guest g;
