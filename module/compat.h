@@ -65,6 +65,11 @@ int wisp_handle_host_work(void);
 #define wisp_host_snp()		false
 #endif
 
+/* 7.x knows cpu_feature_enabled(), which drops what the kernel is built without. */
+#ifndef static_cpu_has
+#define static_cpu_has(bit)	_static_cpu_has(bit)
+#endif
+
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
 #define wisp_ibpb_before_user()						\
 	do {								\
