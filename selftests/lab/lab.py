@@ -335,6 +335,10 @@ def qemu_svm(boot):
     cpu, accel = "EPYC,+svm,+npt" + boot.cpu, ["-accel", "tcg,thread=" + threads]
     # TCG may lose an interrupt, until the next one comes: see "testing.rst".
     append = " watchdog_thresh=60"
+    if not boot.one_thread:
+        # Nor may another CPU run what the kernel changes of its own code, which it
+        # does most until process 1 runs: that one brings the others up.
+        append += " maxcpus=1 noreplace-smp"
     if boot.icount:
         # The TSC then counts instructions: the same cost on every run.
         cpu += ",+invtsc"
