@@ -479,6 +479,10 @@ static int map_page(void *arg, const struct wisp_memory_page *page)
 
 	if (map->ahead && !page->writable)
 		return -ENOENT;
+	/* What the entry knew that was emptied since. */
+	if (page->private && page->private->leaf)
+		page->private->written |= wisp_slat_dirty(map->vm->slat.format,
+							  page->private->leaf);
 	if (page->huge && map->huge)
 		ret = wisp_slat_map(&map->vm->slat, map->gpa & PMD_MASK,
 				    pfn & ~mask, prot, true, &leaf);

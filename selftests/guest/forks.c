@@ -393,6 +393,26 @@ TEST_F(forks, dirty_by_the_slot_that_stays)
 	close(s);
 }
 
+/* Nor where PROTECT took the entry by which it was written, and another one came. */
+TEST_F(forks, dirty_behind_a_new_entry)
+{
+	struct wisp_protect_range range = {
+		.gpa = GUEST_DATA, .range_size = PAGE, .prot = PROT_R,
+	};
+	struct guest *g = &self->g;
+
+	/* First a page of its own, whose entry is clean then; this is written by. */
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(0, raw_reset(g->vm, -1));
+		for (int i = 0; i < 2; i++)
+			ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
+	}
+	ASSERT_EQ(0, raw_protect(g->vm, &range, 1));
+	ASSERT_EQ(WISP_EXIT_HLT, read_by_guest(g->vm, g->page));
+	EXPECT_EQ(8ULL, g->page->state.general.rax);
+	EXPECT_TRUE(guest_is_dirty(g->vm, GUEST_DATA));
+}
+
 /* A vCPU that is added is as after INIT, whatever a snapshot has of its number. */
 TEST_F(forks, added_vcpu_is_new)
 {
