@@ -352,6 +352,7 @@ pgoff_t wisp_pages_differ(const struct wisp_pages *pages,
 	unsigned int at;
 
 	while (index <= last) {
+		cond_resched();
 		a = pages->root;
 		b = with->root;
 		for (at = pages->levels; a != b && at--;) {
@@ -364,7 +365,6 @@ pgoff_t wisp_pages_differ(const struct wisp_pages *pages,
 			return index;
 		/* So is all that is behind them. */
 		index = (index | (BIT(at * WISP_NODE_BITS) - 1)) + 1;
-		cond_resched();
 	}
 	return ULONG_MAX;
 }
