@@ -363,7 +363,7 @@ int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
 	if (ret)
 		return ret;
 	wisp_privates_forget(&memory->privates, first, last);
-	memory->discarded = true;
+	memory->discarded = memory->pages.root != memory->base.root;
 	return 0;
 }
 

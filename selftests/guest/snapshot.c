@@ -492,6 +492,30 @@ TEST_F(snapshot, translations_are_shared)
 	close(s);
 }
 
+/* To discard what was never there makes one reset slow at most, not all. */
+TEST_F(snapshot, nothing_was_discarded)
+{
+	struct wisp_discard discard = { .size = sizeof(discard), .discard_size = PAGE };
+	int memory = raw_create_memory(self->g.sys, PAGE), s;
+	struct machine m = of(&self->g);
+	__u64 before = 0;
+
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, raw_set_slot(m.vm, 5, GUEST_NOWHERE, PAGE, memory, 0, PROT_RW));
+	stand(_metadata, &self->g, count, count_end, 4);
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, raw(memory, WISP_DISCARD, &discard));
+	for (int round = 0; round < 4; round++) {
+		before = faults(m.vm);
+		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+		ASSERT_EQ(0, raw_reset(m.vm, -1));
+	}
+	EXPECT_EQ(before, faults(m.vm));
+	close(s);
+	close(memory);
+}
+
 /* What is mapped is what the VM has, also when a reset drops pages. */
 TEST_F(snapshot, a_mapping_comes_back_with_pages)
 {
