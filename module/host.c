@@ -143,6 +143,9 @@ void wisp_host_init(void)
 
 	find_tracers();
 	wisp_host_xcr0 = xcr0_read() & XCR0_KNOWN;
+	/* With "nopku" some kernels leave it there; RDPKRU would be #UD. */
+	if (!boot_cpu_has(X86_FEATURE_OSPKE))
+		wisp_host_xcr0 &= ~XFEATURE_MASK_PKRU;
 	wisp_host_xsave_size = offsetof(struct xregs_state, extended_state_area);
 	for (i = 2; i < 64; i++) {
 		if (!(wisp_host_xcr0 & BIT_ULL(i)))
