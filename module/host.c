@@ -69,7 +69,10 @@ static void xrstor(const void *image)
 		     "d"((u32)(wisp_host_xcr0 >> 32)) : "memory");
 }
 
-/* What traces the host, and how it is stopped. */
+/*
+ * What traces the host, and how it is stopped. All of RTIT_CTL: perf leaves the rest of
+ * it set where it stops a trace.
+ */
 static const struct tracer {
 	unsigned int feature;
 	u32 msr;
@@ -81,7 +84,7 @@ static const struct tracer {
 	{ X86_FEATURE_IBS, MSR_AMD64_IBSOPCTL, IBS_OP_ENABLE },
 	{ X86_FEATURE_ARCH_PERFMON, MSR_CORE_PERF_GLOBAL_CTRL, ~0ULL },
 	{ X86_FEATURE_PEBS, MSR_IA32_PEBS_ENABLE, ~0ULL },
-	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, RTIT_CTL_TRACEEN },
+	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, ~0ULL },
 	{ X86_FEATURE_ARCH_LBR, MSR_ARCH_LBR_CTL, ARCH_LBR_CTL_LBREN },
 };
 
@@ -117,7 +120,8 @@ void wisp_host_quiet(struct wisp_vcpu *vcpu)
 /*
  * An NMI in the window, whose handler was perf's, may have taken a sample and started
  * anew: then what was there before is out of date. (IBS with an old sample's valid bit
- * would never bring another.)
+ * would never bring another.) Or it stopped Intel PT, whose buffer was full: to start
+ * that again would have it write there when the buffer is gone.
  */
 void wisp_host_unquiet(struct wisp_vcpu *vcpu)
 {
