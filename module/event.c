@@ -215,7 +215,10 @@ void wisp_event_hand_over(struct wisp_vcpu *vcpu)
 
 	if (events->interrupt.type || events->nmi_pending)
 		prepare_waiting(vcpu);
-	if (events->interrupt.type)
+	/* VMX steps behind STI without its shadow: a window there would come first. */
+	if (events->nmi_pending && vcpu->step == WISP_STEP_SHADOW)
+		vcpu->intr_window = false;
+	else if (events->interrupt.type)
 		vcpu->intr_window = true;
 	if (events->injected.type == WISP_EVENT_NMI) {
 		events->nmi_blocked = true;

@@ -577,6 +577,27 @@ TEST_F(debug, nmi_waits_for_the_shadow)
 	EXPECT_EQ(1UL, self->trap->count);
 }
 
+/* Behind STI; the interrupt that waits, too, does not keep the step from being made. */
+TEST_F(debug, nmi_and_interrupt_wait_for_the_shadow)
+{
+	GUEST_LOAD(&self->g, LONG64, shadow_nop);
+	self->s->general.rflags |= RFLAGS_IF;
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	self->s->events.interrupt = (struct wisp_event){
+		.type = WISP_EVENT_INTERRUPT, .vector = 0x50,
+	};
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 0x50));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->trap->rip);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(2UL, self->trap->count);
+}
+
 /* The instruction in the shadow exits, to the VMM or to the driver. */
 TEST_F(debug, nmi_waits_for_an_exit_in_the_shadow)
 {
