@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The terminal: raw while the guest has it, as before on every way out. */
 #include "console.h"
+#include "host.h"
 
 #include <pty.h>
 #include <stdlib.h>
@@ -252,6 +253,23 @@ static void a_full_output_still_quits(void)
 	CHECK_EQUAL(finish(child), GOOD << 8);
 }
 
+static void write_till_late(struct console *console, int woken)
+{
+	alarm(30);
+	console->deadline = host_now() + 200000000;
+	while (host_now() < console->deadline)
+		for (unsigned int i = 0; i < 1000; i++)
+			console_put(console, 'x');
+	console_stop(console);
+	_exit(GOOD);
+}
+
+/* Nobody asks it to quit, either. */
+static void a_full_output_ends_with_the_time(void)
+{
+	CHECK_EQUAL(finish(start(write_till_late)), GOOD << 8);
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
@@ -263,6 +281,7 @@ int main(void)
 		TAP_TEST(ctrl_a_is_a_prefix),
 		TAP_TEST(a_full_queue_still_quits),
 		TAP_TEST(a_full_output_still_quits),
+		TAP_TEST(a_full_output_ends_with_the_time),
 	};
 
 	return TAP_RUN(tests);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "console.h"
+#include "host.h"
 #include "script.h"
 
 #include <errno.h>
@@ -207,6 +208,7 @@ int console_start(struct console *console, const sigset_t *signals,
 	memset(console, 0, sizeof(*console));
 	console->wake = wake;
 	console->opaque = opaque;
+	console->deadline = UINT64_MAX;
 	console->stop_fd = eventfd(0, EFD_CLOEXEC);
 	console->signal_fd = signalfd(-1, signals, SFD_CLOEXEC);
 	console->output_fd = open_output();
@@ -259,13 +261,14 @@ size_t console_read(struct console *console, uint8_t *data, size_t size)
 
 /*
  * Waits until standard output takes something. A reader that stopped must not
- * hold up the end: so look now and then whether quitting was asked for.
+ * hold up the end: so look now and then whether quitting was asked for, or the
+ * time is over.
  */
 static bool wait_writable(const struct console *console)
 {
 	struct pollfd fd = { .fd = console->output_fd, .events = POLLOUT };
 
-	while (!console_quit(console))
+	while (!console_quit(console) && host_now() < console->deadline)
 		if (poll(&fd, 1, 100) > 0)
 			return true;
 	return poll(&fd, 1, 0) > 0;

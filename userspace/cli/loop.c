@@ -347,6 +347,14 @@ static void settle(struct machine *machine)
 		note_acceptance(machine);
 }
 
+static void set_deadline(struct machine *machine, uint64_t deadline)
+{
+	machine->deadline = deadline;
+	if (deadline != UINT64_MAX)
+		deadline -= machine->clock_offset;
+	machine->console->deadline = deadline;
+}
+
 /* The time that the guest stands for its debugger is not counted. */
 static void serve_debugger(struct machine *machine)
 {
@@ -375,7 +383,8 @@ static void serve_debugger(struct machine *machine)
 		ending_set(machine->ending, ENDING_QUIT, "%s",
 			   "killed by gdb");
 	if (machine->deadline != UINT64_MAX)
-		machine->deadline += machine_now(machine) - start;
+		set_deadline(machine, machine->deadline +
+			     machine_now(machine) - start);
 }
 
 static int run_once(struct machine *machine, uint64_t now)
@@ -402,6 +411,7 @@ void machine_run(struct machine *machine)
 	uint64_t start = machine_now(machine), now = start;
 	struct ending *ending = machine->ending;
 
+	set_deadline(machine, machine->deadline);
 	if (machine->trace)
 		machine->trace->start = start;
 	while (!ending->ended) {
