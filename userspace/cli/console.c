@@ -46,12 +46,15 @@ void console_setup_signals(sigset_t *signals, bool saves)
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	static const int deaths[] = {
-		SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS,
+		SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP,
+		SIGALRM, SIGPROF, SIGVTALRM, SIGUSR1, SIGUSR2, SIGXCPU,
+		SIGXFSZ,
 	};
 	struct sigaction action = {
 		.sa_handler = die,
 		.sa_flags = (int)SA_RESETHAND | SA_NODEFER,
 	};
+	struct sigaction old;
 
 	sigemptyset(signals);
 	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
@@ -60,7 +63,9 @@ void console_setup_signals(sigset_t *signals, bool saves)
 		sigaddset(signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 	for (size_t i = 0; i < sizeof(deaths) / sizeof(*deaths); i++)
-		sigaction(deaths[i], &action, NULL);
+		if (!sigaction(deaths[i], NULL, &old) &&
+		    old.sa_handler != SIG_IGN)
+			sigaction(deaths[i], &action, NULL);
 	/* Stopped, the terminal would stay raw; in a pipe, write() says it. */
 	signal(SIGTSTP, SIG_IGN);
 	signal(SIGTTOU, SIG_IGN);
