@@ -453,6 +453,25 @@ static void fails_without_a_trace(void)
 	CHECK_EQUAL(try_open(), 0);
 }
 
+/* What is there under the name of what comes: not through it, nor with its mode. */
+static void replaces_what_is_left(void)
+{
+	struct wisp_saved saved = to_save();
+	struct stat st;
+
+	CHECK(!unlinkat(dir, "state", 0));
+	CHECK(!symlinkat("elsewhere", dir, "state.new"));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
+	CHECK(faccessat(dir, "elsewhere", F_OK, 0));
+	CHECK(!fstatat(dir, "state", &st, AT_SYMLINK_NOFOLLOW));
+	CHECK_EQUAL(st.st_mode, S_IFREG | 0600);
+	CHECK(!unlinkat(dir, "state", 0));
+	CHECK_EQUAL(close(openat(dir, "state.new", O_CREAT | O_WRONLY, 0644)), 0);
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
+	CHECK(!fstatat(dir, "state", &st, AT_SYMLINK_NOFOLLOW));
+	CHECK_EQUAL(st.st_mode, S_IFREG | 0600);
+}
+
 static void destroy(void)
 {
 	unlinkat(dir, "memory", 0);
@@ -478,6 +497,7 @@ int main(void)
 		TAP_TEST(refuses_other_memory),
 		TAP_TEST(refuses_other_owners),
 		TAP_TEST(fails_without_a_trace),
+		TAP_TEST(replaces_what_is_left),
 		TAP_TEST(destroy),
 	};
 

@@ -243,7 +243,7 @@ static int save_state(const struct wisp_saved *saved, int dir,
 {
 	int ret = 0, fd;
 
-	fd = openat(dir, NEW_STATE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+	fd = openat(dir, NEW_STATE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
 	if (fd < 0 || write_all(fd, header, header->size, 0) || fsync(fd) ||
 	    renameat(dir, NEW_STATE, dir, STATE))
@@ -359,6 +359,7 @@ int wisp_snapshot_save(int sys, int snapshot, int dir,
 	if (!header)
 		return ret;
 	/* What an earlier attempt, that came to no end, has left. */
+	unlinkat(dir, NEW_STATE, 0);
 	unlinkat(dir, MEMORY, 0);
 	ret = save_memory(saved, snapshot, dir, header, (void *)(header + 1));
 	if (!ret)
