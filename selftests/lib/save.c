@@ -367,6 +367,7 @@ static void refuses_nonsense(void)
 {
 	static const size_t counts[] = { 48, 52, 56, 60, 64 };
 	const uint32_t fork_of_stdin = WISP_VM_FORK, unknown = 1U << 31;
+	const uint32_t in_window = WISP_VM_WINDOW;
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
 		uint32_t many = 0xffffffff, one_more;
@@ -382,6 +383,7 @@ static void refuses_nonsense(void)
 		CHECK_EQUAL(try_changed(at, &size, 8), -EBADMSG);
 	}
 	CHECK_EQUAL(try_changed(AT_VM_FLAGS, &fork_of_stdin, 4), -EBADMSG);
+	CHECK_EQUAL(try_changed(AT_VM_FLAGS, &in_window, 4), -EBADMSG);
 	CHECK_EQUAL(try_changed(AT_VM_FLAGS, &unknown, 4), -EOPNOTSUPP);
 	CHECK(write_state(state, state_size));
 	CHECK_EQUAL(try_open(), 0);
@@ -443,6 +445,12 @@ static void fails_without_a_trace(void)
 	saved.vcpu_count = 2;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -ENOENT);
 	saved.vcpu_count = 1;
+	saved.extra_size = 64 << 20;
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EFBIG);
+	saved.extra_size = 8;
+	saved.vm_flags |= WISP_VM_WINDOW;
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EINVAL);
+	saved.vm_flags = WISP_VM_STOPPED_CLOCK;
 	wrong.size += WISP_PAGE_SIZE;
 	saved.slots = &wrong;
 	saved.slot_count = 1;

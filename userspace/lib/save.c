@@ -27,6 +27,7 @@
 #define CHUNK		((uint64_t)1 << 18)
 #define STATE_SIZE_MAX	(64 << 20)
 #define VERSION		1
+#define CLOCK_FLAGS	(WISP_VM_STOPPED_CLOCK | WISP_VM_DETERMINISTIC)
 #define ALL_GROUPS \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL | \
 	 WISP_STATE_DEBUG | WISP_STATE_MSRS | WISP_STATE_EVENTS | \
@@ -300,10 +301,22 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 		      saved->msr_count * sizeof(*saved->msrs) +
 		      saved->vcpu_count * sizeof(struct wisp_state) +
 		      saved->extra_size;
-	struct header *header = calloc(1, size);
 	struct wisp_saved_slot *slots;
+	struct header *header;
 	char *to;
 
+	if (saved->extra_size > STATE_SIZE_MAX || size > STATE_SIZE_MAX) {
+		*ret = fail(saved, -EFBIG,
+			    "more than 64 MiB beside the memory: keep some of it elsewhere");
+		return NULL;
+	}
+	if (saved->vm_flags & ~CLOCK_FLAGS) {
+		*ret = fail(saved, -EINVAL,
+			    "flags %#x are not kept: give those of the clock only",
+			    saved->vm_flags & ~CLOCK_FLAGS);
+		return NULL;
+	}
+	header = calloc(1, size);
 	if (!header || getrandom(header->id, sizeof(header->id), 0) < 0) {
 		*ret = fail(saved, -ENOMEM, "no memory to save with: free some");
 		free(header);
@@ -478,8 +491,8 @@ static int take_apart(struct wisp_saved *saved, struct header *header,
 	saved->vcpu_count = header->vcpu_count;
 	saved->extra_size = header->extra_size;
 	saved->vm_flags = header->vm_flags;
-	if (saved->vm_flags & WISP_VM_FORK)
-		return damaged(saved, "damaged: it says that it is a fork");
+	if (saved->vm_flags & (WISP_VM_FORK | WISP_VM_WINDOW))
+		return damaged(saved, "damaged: it has flags that none has");
 	return check_slots(saved, header);
 }
 

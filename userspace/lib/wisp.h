@@ -424,7 +424,7 @@ struct wisp_saved_slot {
  * @msrs: its MSR policy
  * @msr_count: ranges
  * @extra: what the VMM wants to keep besides: the state of its devices
- * @extra_size: bytes
+ * @extra_size: bytes; with all but the memory 64 MiB at most
  * @data: what wisp_snapshot_open() allocated, and wisp_saved_free() frees
  * @error: gets one line that says what is wrong and what to do; may be NULL
  * @error_size: room at @error
@@ -460,8 +460,9 @@ struct wisp_saved {
  * own then. Protections by wisp_protect() and limits are not saved. Allocates.
  *
  * Return: 0, or with @saved->error: -EEXIST (there is one already), -EFAULT (not
- * such a slot), -ENOENT (not such a vCPU), -ENOMEM, or what open(2), write(2) and
- * rename(2) give. Nothing is left behind then.
+ * such a slot), -EFBIG (@saved->extra_size), -EINVAL (@saved->vm_flags), -ENOENT
+ * (not such a vCPU), -ENOMEM, or what open(2), write(2) and rename(2) give. Nothing
+ * is left behind then.
  */
 int wisp_snapshot_save(int sys, int snapshot, int dir,
 		       const struct wisp_saved *saved);
