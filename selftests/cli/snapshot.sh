@@ -151,6 +151,12 @@ result 'a command that does not end'
 run wisp fork "$dir" --exec 'poweroff -f'
 [ "$status" -eq 1 ] && grep -q 'did not end: the guest powered off' "$tmp/err"
 result 'a command that ends the guest'
+run wisp fork "$dir" --json --exec 'poweroff -f'
+[ "$status" -eq 1 ] && grep -q '"message":"the guest powered off"' "$tmp/out"
+result 'and what JSON says of it'
+run wisp fork "$dir" --json --exec 'printf "a\377\303\251"'
+[ "$status" -eq 0 ] && grep -qF "$(printf '"output":"a\357\277\275\303\251\\n"')" "$tmp/out"
+result 'fork --json, of bytes that are no text'
 run wisp fork "$dir" --timeout 3 --exec 'cat; echo "unclosed'
 [ "$status" -eq 1 ]
 result 'a command that is none'

@@ -13,6 +13,7 @@
 #include "machine.h"
 #include "script.h"
 #include "session.h"
+#include "utf8.h"
 
 #define NS_PER_S		1e9
 #define DEFAULT_TIMEOUT_S	60
@@ -112,6 +113,12 @@ static const struct argp argp = {
 	.doc = doc,
 };
 
+/* Why the command has no exit status. */
+static const char *why_none(const struct ending *ending)
+{
+	return ending->message[0] ? ending->message : "the guest powered off";
+}
+
 static void print_lines(unsigned long number, const struct script *script,
 			const struct ending *ending)
 {
@@ -127,8 +134,7 @@ static void print_lines(unsigned long number, const struct script *script,
 	fflush(stdout);
 	if (!script->has_ended)
 		fprintf(stderr, "wisp: guest %lu: the command did not end: %s\n",
-			number, ending->message[0] ? ending->message :
-						     "the guest powered off");
+			number, why_none(ending));
 	else if (script->status)
 		fprintf(stderr, "wisp: guest %lu: the command failed: exit status %d\n",
 			number, script->status);
@@ -138,17 +144,20 @@ static void print_json(unsigned long number, const struct script *script,
 		       uint64_t ns, const struct ending *ending)
 {
 	json_object *object = json_object_new_object();
+	struct file text = { 0 };
 
+	/* The guest may print anything; where memory ends, so does this. */
+	utf8_append(&text, script->output.data, script->output.size);
 	json_object_object_add(object, "fork", json_object_new_uint64(number));
 	if (script->has_ended)
 		json_object_object_add(object, "status",
 				       json_object_new_int(script->status));
 	else
 		json_object_object_add(object, "message",
-				       json_object_new_string(ending->message));
+				       json_object_new_string(why_none(ending)));
 	json_object_object_add(object, "output", json_object_new_string_len(
-			(const char *)script->output.data,
-			(int)script->output.size));
+			(const char *)text.data ?: "", (int)text.size));
+	file_free(&text);
 	json_object_object_add(object, "ns", json_object_new_uint64(ns));
 	printf("%s\n", json_object_to_json_string_ext(object,
 						       JSON_C_TO_STRING_PLAIN));
