@@ -300,6 +300,23 @@ static void segments_outside(void)
 	refused(-ENOEXEC, "truncated or damaged");
 }
 
+/* How long it takes is bounded by the file's size, and the guest's. */
+static void segments_that_overlap(void)
+{
+	start(64 * MIB);
+	image.segments[0].p_memsz = 40 * MIB;
+	image.segments[1].p_memsz = 40 * MIB;
+	refused(-ENOEXEC, "segments overlap");
+	start(64 * MIB);
+	image.notes[1].name[0] = 'x';
+	image.segments[1] = image.segments[2];
+	for (unsigned int i = 1; i < 3; i++) {
+		image.segments[i].p_filesz = sizeof(image) -
+					     offsetof(struct image, notes);
+	}
+	refused(-ENOEXEC, "notes overlap");
+}
+
 /* Whatever is in the headers: an errno, or a boot, but nothing worse. */
 static void noise(void)
 {
@@ -346,6 +363,7 @@ int main(void)
 		TAP_TEST(not_a_kernel),
 		TAP_TEST(no_entry),
 		TAP_TEST(segments_outside),
+		TAP_TEST(segments_that_overlap),
 		TAP_TEST(noise),
 		TAP_TEST(no_slots),
 	};

@@ -65,6 +65,7 @@ struct plan {
 	Elf64_Ehdr header;
 	uint64_t entry;
 	uint64_t kernel_end;
+	uint64_t loaded;	/* bytes of all segments */
 	uint64_t initrd_gpa;
 	size_t cmdline_size;
 };
@@ -149,6 +150,11 @@ static int check_segment(const struct wisp_linux_boot *boot, struct plan *plan,
 				 "the kernel needs %" PRIu64 " MiB of memory to start and the guest has %" PRIu64 " MiB: give it more",
 				 boot_to_mib(gpa + segment->p_memsz),
 				 boot->memory_size / MIB);
+	/* Or a small file would be hours of work. */
+	plan->loaded += segment->p_memsz;
+	if (plan->loaded > low)
+		return boot_fail(boot, -ENOEXEC,
+				 "the ELF kernel's segments overlap: give a vmlinux");
 	if (plan->kernel_end < gpa + segment->p_memsz)
 		plan->kernel_end = gpa + segment->p_memsz;
 	return 0;
@@ -217,6 +223,7 @@ static bool is_code(const struct wisp_linux_boot *boot, const struct plan *plan,
 static int find_entry(const struct wisp_linux_boot *boot, struct plan *plan)
 {
 	const uint8_t *kernel = boot->kernel;
+	uint64_t notes = 0;
 	bool found = false;
 
 	for (unsigned int i = 0; i < plan->header.e_phnum && !found; i++) {
@@ -226,6 +233,10 @@ static int find_entry(const struct wisp_linux_boot *boot, struct plan *plan)
 			continue;
 		if (!is_inside(boot, segment.p_offset, segment.p_filesz))
 			return fail_truncated(boot);
+		notes += segment.p_filesz;
+		if (notes > boot->kernel_size)
+			return boot_fail(boot, -ENOEXEC,
+					 "the ELF kernel's notes overlap: give a vmlinux");
 		found = find_note(kernel + segment.p_offset, segment.p_filesz,
 				  segment.p_align == 8 ? 8 : 4, &plan->entry);
 	}
