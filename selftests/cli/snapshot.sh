@@ -233,5 +233,9 @@ chmod -R a+rX "$tmp" "$dir"
 run su nobody -s /bin/sh -c "wisp resume $dir"
 [ "$status" -eq 1 ] && grep -q "^wisp: .*another user's: copy" "$tmp/err"
 result 'of another user'
+mkdir "$tmp/theirs"
+run su nobody -s /bin/sh -c "wisp run --kernel $KERNEL --snapshot $tmp/theirs"
+[ "$status" -eq 1 ] && grep -q 'Permission denied: give a folder' "$tmp/err"
+result 'into a folder of another user'
 
 finish

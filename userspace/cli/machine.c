@@ -296,17 +296,18 @@ int machine_open_folder(const char *path, struct ending *ending)
 		dir = -1;
 	else
 		dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
+	/* It is not to be found out when the guest has come so far. */
+	if (dir < 0 || faccessat(dir, ".", W_OK | X_OK, 0))
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: %s: give a folder that can be written",
 			   path, strerror(errno));
-	if (dir < 0 || faccessat(dir, "state", F_OK, 0))
+	else if (!faccessat(dir, "state", F_OK, 0))
+		ending_set(ending, ENDING_ERROR,
+			   "--snapshot %s: there is a snapshot already: give another folder",
+			   path);
+	else
 		return dir;
-	/* It is not to be found out when the guest has come so far. */
-	ending_set(ending, ENDING_ERROR,
-		   "--snapshot %s: there is a snapshot already: give another folder",
-		   path);
-	close(dir);
+	close_fd(dir);
 	return -1;
 }
 
