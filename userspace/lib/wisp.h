@@ -100,7 +100,8 @@ int wisp_slot_memory(int sys, int vm, uint32_t slot);
  * @offset: where in it, a multiple of WISP_PAGE_SIZE
  * @size: bytes, a multiple of WISP_PAGE_SIZE, not 0
  *
- * Return: 0, or -EINVAL (an alignment, or past the object's end).
+ * Return: 0, or -EINVAL (an alignment, or past the object's end), -ENOMEM (others
+ * share the pages).
  */
 int wisp_discard(int memory, uint64_t offset, uint64_t size);
 
@@ -117,8 +118,8 @@ int wisp_create_vm(int sys);
  * @sys: system fd
  * @vm: as for WISP_CREATE_VM; its size is not looked at
  *
- * Return: as there, or -EINVAL (a combination), -EOPNOTSUPP (unknown flag), or what
- * wisp_fork() gives.
+ * Return: as there, or -EBUSY (another vCPU has the place in the window), -EINVAL (a
+ * combination), -EOPNOTSUPP (unknown flag), or what wisp_fork() gives.
  */
 int wisp_create_vm_as(int sys, const struct wisp_create_vm *vm);
 
@@ -158,8 +159,9 @@ int wisp_map_window(int sys, uint32_t npages, struct wisp_vcpu_page **window);
  * @offset: where in the memory object, a multiple of WISP_PAGE_SIZE
  * @prot: WISP_PROT_READ, with or without WISP_PROT_WRITE and WISP_PROT_EXEC
  *
- * Return: 0, or -EBADF, -EEXIST (overlaps another slot), -EINVAL (a number, an
- * alignment, a range), -ENOMEM, -EOPNOTSUPP (@prot).
+ * Return: 0, or -EBADF, -EBUSY (the object is in a snapshot, and another VM has it,
+ * too; or another slot has what a fork made of it), -EEXIST (overlaps another slot),
+ * -EINVAL (a number, an alignment, a range), -ENOMEM, -EOPNOTSUPP (@prot).
  */
 int wisp_set_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t size,
 		  int memory, uint64_t offset, uint32_t prot);
@@ -179,9 +181,10 @@ int wisp_remove_slot(int vm, uint32_t slot);
  * @ranges: guest-physical ranges and what may be done there; later ones win
  * @count: how many, up to WISP_MAX_PROTECT_RANGES, not 0
  *
- * Return: 0, or -E2BIG (@count), -EINVAL (a range, or no WISP_PROT_READ where
- * there is another), -ENOMEM (some may have been protected), -EOPNOTSUPP
- * (unknown protection).
+ * Return: 0, or -E2BIG (@count), -EFAULT (@ranges), -EINTR (a signal that kills),
+ * -EINVAL (a range, or no WISP_PROT_READ where there is another), -ENOMEM (after it
+ * and -EINTR some may have been protected), -ENOSPC (the VM would keep too many),
+ * -EOPNOTSUPP (unknown protection).
  */
 int wisp_protect(int vm, const struct wisp_protect_range *ranges,
 		 uint32_t count);
@@ -203,7 +206,8 @@ int wisp_stats(int vm, struct wisp_stats *stats);
  * makes others of. Of a snapshot fd, wisp_read() and wisp_get_state() read.
  *
  * Return: the snapshot fd (O_CLOEXEC), or -EBUSY (a vCPU runs, or a memory object
- * is in a slot of another VM), -EINVAL (no vCPU), -EMFILE, -ENFILE, -ENOMEM.
+ * is in a slot of another VM), -EDQUOT (it counts as a VM), -EINVAL (no vCPU),
+ * -EMFILE, -ENFILE, -ENOMEM.
  */
 int wisp_snapshot(int vm);
 
@@ -271,8 +275,8 @@ int wisp_generation_renew(int vm, uint64_t gpa);
  * @count: room at @pages, up to WISP_MAX_DIRTY; gets how many pages there are,
  *	which may be more
  *
- * Return: 0, or -E2BIG (*@count), -EFAULT (@pages), -EINVAL (no snapshot yet),
- * -ENOMEM.
+ * Return: 0, or -E2BIG (*@count), -EFAULT (@pages), -EINTR (a signal that kills),
+ * -EINVAL (no snapshot yet), -ENOMEM.
  */
 int wisp_dirty(int vm, uint64_t *pages, uint32_t *count);
 
@@ -282,8 +286,8 @@ int wisp_dirty(int vm, uint64_t *pages, uint32_t *count);
  * @entries: the table
  * @count: entries in it, up to WISP_MAX_CPUID
  *
- * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EINVAL (two
- * entries for one leaf), -ENOMEM.
+ * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EFAULT (@entries),
+ * -EINVAL (two entries for one leaf), -ENOMEM, -EOPNOTSUPP (unknown flag).
  */
 int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,
 		   uint32_t count);
@@ -294,8 +298,8 @@ int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,
  * @ranges: rules, ascending and disjoint
  * @count: how many, up to WISP_MAX_MSR_RANGES
  *
- * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EINVAL (order),
- * -ENOMEM, -EOPNOTSUPP (unknown action).
+ * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EFAULT (@ranges),
+ * -EINVAL (order), -ENOMEM, -EOPNOTSUPP (unknown action).
  */
 int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
 			uint32_t count);
@@ -330,9 +334,10 @@ int wisp_map_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
  * @vcpu: index
  *
  * Return: 0 with the exit in the shared page, or -EINTR (a signal is pending),
- * -EBUSY (it runs already; or an earlier interrupt still waits; or the CPU
- * refuses to turn its virtualization on), -EINVAL (page->field says what), -ENOENT,
- * -EOPNOTSUPP.
+ * -EBUSY (it runs already; or the VM is being frozen or reset; or an earlier
+ * interrupt still waits; or the CPU refuses to turn its virtualization on), -EINVAL
+ * (page->field says what), -ENOENT, -ENOMEM (for a fork's vCPU, or a reset),
+ * -EOPNOTSUPP (page->field says what).
  */
 int wisp_run(int vm, uint32_t vcpu);
 
@@ -352,7 +357,7 @@ int wisp_kick(int vm, uint32_t vcpu);
  * @groups: WISP_STATE_*
  * @state: gets the groups named; the rest of it is left alone
  *
- * Return: 0, or -EBUSY (it runs), -EFAULT, -ENOENT, -EOPNOTSUPP (@groups).
+ * Return: 0, or -EBUSY (it runs), -EFAULT, -ENOENT, -ENOMEM, -EOPNOTSUPP (@groups).
  */
 int wisp_get_state(int vm, uint32_t vcpu, uint32_t groups,
 		   struct wisp_state *state);
@@ -365,8 +370,8 @@ int wisp_get_state(int vm, uint32_t vcpu, uint32_t groups,
  * @state: the groups named are read from it
  * @field: NULL, or gets the WISP_FIELD() id of what was refused, else 0
  *
- * Return: 0, or -EBUSY (it runs), -EFAULT, -EINVAL (@field), -ENOENT,
- * -EOPNOTSUPP (@groups).
+ * Return: 0, or -EBUSY (it runs), -EFAULT, -EINVAL (@field), -ENOENT, -ENOMEM,
+ * -EOPNOTSUPP (@groups, or an event's type).
  */
 int wisp_set_state(int vm, uint32_t vcpu, uint32_t groups,
 		   const struct wisp_state *state, uint32_t *field);
