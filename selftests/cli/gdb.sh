@@ -135,6 +135,26 @@ grep -q 'Cannot insert breakpoint' "$tmp/err"
 result 'a breakpoint where no memory is'
 ended 2 'goes on after errors'
 
+# Saved while breakpoints are in: who goes on with it has no gdb.
+start --kernel $GUEST --snapshot "$tmp/saved"
+WISP=$wisp
+export WISP
+debug $GUEST <<'END'
+break *&start64
+continue
+delete
+set var *(long *)&limit = 1000000000000
+printf "at %ld: 0x%02x\n", (long)&finished, *(unsigned char *)&finished
+break *&finished
+shell (sleep 2; kill -USR1 $WISP) &
+continue
+END
+says 'is told that the guest was saved' 'exited with code 07'
+at=$(sed -n 's/^at \([0-9]*\): 0x..$/\1/p' "$tmp/out")
+byte=$(dd if="$tmp/saved/memory" bs=1 skip="$at" count=1 | hexdump -e '1/1 "0x%02x"')
+says 'what is saved has no breakpoint' "^at $at: $byte\$"
+ended 7 'saved while gdb is there'
+
 # Noise instead of gdb.
 start --kernel $GUEST
 printf '$zz#00$g#ff\003$m0,0#2e+-$X0,ffffffff:#00$%01000d' 7 |

@@ -127,6 +127,11 @@ void gdb_end(struct gdb *gdb, int status)
 	rsp_close(&gdb->rsp);
 }
 
+void gdb_remove_breakpoints(struct gdb *gdb)
+{
+	breakpoints_clear(&gdb->breakpoints);
+}
+
 bool gdb_is_due(const struct gdb *gdb)
 {
 	return gdb->stands || atomic_load(&gdb->is_due);

@@ -46,6 +46,9 @@ int gdb_start(struct gdb *gdb, uint16_t *port, int vm,
 	      struct wisp_vcpu_page *page, void (*wake)(void *opaque),
 	      void *opaque);
 
+/* The guest does not run on: its memory is as without the breakpoints. */
+void gdb_remove_breakpoints(struct gdb *gdb);
+
 /* The guest has ended, with this status. */
 void gdb_end(struct gdb *gdb, int status);
 

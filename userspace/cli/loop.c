@@ -424,6 +424,8 @@ void machine_run(struct machine *machine)
 		}
 		if (save_is_due(machine)) {
 			settle(machine);
+			if (machine->gdb)
+				gdb_remove_breakpoints(machine->gdb);
 			if (!ending->ended)
 				machine_save(machine);
 			break;
