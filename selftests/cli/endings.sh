@@ -30,7 +30,9 @@ guest 6 'halt' '-- halt -f'
 grep -q 'halted with interrupts off' "$tmp/err"
 result 'halt: why'
 
-guest 4 'timeout, asleep' '-- sleep 1000' --timeout 5
+guest 4 'timeout, asleep' '-- sh -c "printf prompt; sleep 1000"' --timeout 5 --json
+tail -n 1 "$tmp/out" | grep -q '^{"ending":"timeout","status":4,.*}$'
+result 'timeout: --json has a line of its own'
 guest 4 'timeout, busy' '-- sh -c "while :; do :; done"' --timeout 5
 guest 4 'timeout, before there is a console' '' --timeout 0.01
 

@@ -304,6 +304,8 @@ void console_put(struct console *console, uint8_t byte)
 			quit(console, CONSOLE_QUIT_DONE);
 		return;
 	}
+	if (byte != '\r')
+		console->in_line = byte != '\n';
 	console->output[console->output_count++] = byte;
 	if (byte == '\n' || console->output_count == CONSOLE_SIZE)
 		console_flush(console);

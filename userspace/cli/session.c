@@ -191,8 +191,11 @@ static void write_json(struct session *session)
 
 	if (!path)
 		return;
+	/* Of a guest that ends in a line, the next one. */
 	if (strcmp(path, "-"))
 		stream = fopen(path, "we");
+	else if (session->console.in_line)
+		putchar('\n');
 	ret = stream ? ending_print_json(&session->ending, stream) : -1;
 	if (stream && stream != stdout && fclose(stream))
 		ret = -1;
