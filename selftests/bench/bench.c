@@ -381,6 +381,7 @@ static void measure_exits(struct bench *b)
 	b->on->want_state(b->m, 1);
 	measure_traced(b, "port+state", batch_port_state);
 
+	b->on->want_state(b->m, b->on->mmio_needs_state);
 	load(b->on, b->m, &mmio);
 	measure_traced(b, "mmio", batch_mmio);
 	b->on->want_state(b->m, 0);

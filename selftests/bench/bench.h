@@ -62,6 +62,7 @@ struct backend {
 	const char *name;
 	unsigned int max_alive;		/* as many as it has memory for */
 	int forks_forks;
+	int mmio_needs_state;		/* the VMM decodes, not the kernel */
 
 	/* Returns the name of the hardware, or NULL. */
 	const char *(*open)(void);

@@ -391,6 +391,7 @@ const struct backend wisp_backend = {
 	.name = "wisp",
 	.max_alive = 10000,
 	.forks_forks = 1,
+	.mmio_needs_state = 1,
 	.open = open_wisp,
 	.null_ioctl = null_ioctl,
 	.create = create_machine,
