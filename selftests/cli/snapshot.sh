@@ -144,7 +144,7 @@ result 'fork --keep: then it ends'
 run wisp fork "$dir" --exec 'exit 3'
 [ "$status" -eq 1 ] && grep -q '^wisp: guest 1: the command failed: .* 3$' "$tmp/err"
 result 'a command that fails'
-run wisp fork "$dir" --timeout 3 --exec 'echo early; sleep 100'
+run wisp fork "$dir" --timeout 10 --exec 'echo early; sleep 100'
 [ "$status" -eq 1 ] && grep -q '^1: early' "$tmp/out" &&
 	grep -q '^wisp: guest 1: the command did not end: ' "$tmp/err"
 result 'a command that does not end'
