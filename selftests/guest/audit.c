@@ -117,13 +117,20 @@ TEST_F(audit, forks)
 		fork.page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
 				 fork.vm, 0);
 		ASSERT_NE(MAP_FAILED, fork.page);
+		fork.pages[0] = fork.page;
+		fork.fd = raw_memory_of_slot(fork.sys, fork.vm, 0);
+		ASSERT_LE(0, fork.fd);
+		fork.memory = mmap(NULL, GUEST_SIZE, PROT_READ | PROT_WRITE,
+				   MAP_SHARED, fork.fd, 0);
+		ASSERT_NE(MAP_FAILED, fork.memory);
 		ASSERT_EQ(0, raw_audit(fork.vm, -1, &audit));
 		EXPECT_EQ(WISP_AUDIT_SAME, audit.what);
-		fork.page->complete = 1;
-		EXPECT_LE(0, raw_run(fork.vm, 0));
+		EXPECT_EQ(WISP_EXIT_PORT, hostile_run(&fork, i));
 		ASSERT_EQ(0, raw_audit(fork.vm, -1, &audit));
 		EXPECT_EQ(WISP_AUDIT_SAME, audit.what);
+		munmap(fork.memory, GUEST_SIZE);
 		munmap(fork.page, PAGE);
+		close(fork.fd);
 		close(fork.vm);
 	}
 }
