@@ -409,7 +409,7 @@ static int run_window(struct wisp_vcpu *vcpu)
 	if (ret >= 0) {
 		vcpu->host.shared = ret;
 		WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
-		/* Pairs with the barriers of who kicks or revokes. */
+		/* Pairs with the one of wisp_vcpu_interrupt(). */
 		smp_mb();
 		wisp_host_enter(vcpu);
 		static_call(wisp_window_enter)(vcpu);

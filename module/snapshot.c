@@ -45,7 +45,7 @@ static int drain_vcpu(struct wisp_vcpu *vcpu, bool kick)
 	if (!mutex_trylock(&vcpu->lock)) {
 		if (!kick)
 			return -EBUSY;
-		wisp_vcpu_interrupt(vcpu);
+		wisp_vcpu_interrupt(vcpu, false);
 		ret = mutex_lock_killable(&vcpu->lock);
 	}
 	if (!ret)

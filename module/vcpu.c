@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 
 #include <asm/debugreg.h>
 #include <asm/msr.h>
@@ -405,16 +406,19 @@ static void ack(void *unused)
 {
 }
 
-/* Has the runner, if there is one, see what was written before. Interrupts on. */
-void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu)
+/*
+ * Has the runner, if there is one, see what was written before; with @wait it has left
+ * the guest when this returns. Interrupts on.
+ */
+void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu, bool wait)
 {
 	int cpu;
 
-	/* The runner publishes its CPU, then looks. */
+	/* The runner publishes its CPU, then looks, in run_window(). */
 	smp_mb();
 	cpu = READ_ONCE(vcpu->running_cpu);
 	if (cpu >= 0)
-		smp_call_function_single(cpu, ack, NULL, false);
+		smp_call_function_single(cpu, ack, NULL, wait);
 }
 
 /**
@@ -426,5 +430,5 @@ void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu)
 void wisp_vcpu_kick(struct wisp_vcpu *vcpu)
 {
 	atomic_set(&vcpu->kicked, 1);
-	wisp_vcpu_interrupt(vcpu);
+	wisp_vcpu_interrupt(vcpu, false);
 }

@@ -149,7 +149,7 @@ void wisp_vcpu_reset(struct wisp_vcpu *vcpu);
 void wisp_vcpu_destroy(struct wisp_vcpu *vcpu);
 int wisp_vcpu_run(struct wisp_vcpu *vcpu);
 int wisp_vcpu_lock(struct wisp_vcpu *vcpu);
-void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu);
+void wisp_vcpu_interrupt(struct wisp_vcpu *vcpu, bool wait);
 void wisp_vcpu_kick(struct wisp_vcpu *vcpu);
 void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 			     struct wisp_registers *regs);

@@ -9,7 +9,6 @@
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
 #include <linux/uio.h>
 
 #include <asm/tsc.h>
@@ -23,10 +22,6 @@
 #include "policy.h"
 #include "window.h"
 
-static void ack(void *unused)
-{
-}
-
 /*
  * When this returns, no vCPU runs on translations from before. A runner
  * publishes its CPU, then reads the generation; here it is the other way round.
@@ -35,16 +30,10 @@ static void revoke(struct wisp_vm *vm, enum wisp_revoke_reason reason)
 {
 	struct wisp_vcpu *vcpu;
 	u32 index;
-	int cpu;
 
 	wisp_ledger_revoke(&vm->slat, reason);
-	/* Pairs with the barrier in run_window(). */
-	smp_mb__after_atomic();
-	wisp_vm_for_each_vcpu(vm, index, vcpu) {
-		cpu = READ_ONCE(vcpu->running_cpu);
-		if (cpu >= 0)
-			smp_call_function_single(cpu, ack, NULL, true);
-	}
+	wisp_vm_for_each_vcpu(vm, index, vcpu)
+		wisp_vcpu_interrupt(vcpu, true);
 }
 
 static atomic64_t last_lineage = ATOMIC64_INIT(0);
@@ -366,8 +355,7 @@ static int make_room(struct wisp_vm *vm)
 	if (vm->nslots < vm->room)
 		return 0;
 	room = vm->room ? 2 * vm->room : 4;
-	slots = krealloc_array(vm->slots, room, sizeof(*slots),
-			       WISP_GFP);
+	slots = krealloc_array(vm->slots, room, sizeof(*slots), WISP_GFP);
 	if (!slots)
 		return -ENOMEM;
 	vm->slots = slots;
