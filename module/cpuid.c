@@ -24,6 +24,7 @@
 #define HYPERVISOR_LEAF	0x40000000
 #define HYPERVISOR_NAME	0x70736957	/* "Wisp", three times */
 
+/* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4 (both) MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
 #define LEAF_1_ECX                                                          \
 	(BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | \
 	 BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(26) | BIT(28) |        \
@@ -136,7 +137,7 @@ static void add_extended(void)
 		if (leaf == 0x80000001) {
 			keep(entry, ~0, ~0, LEAF_80000001_ECX, LEAF_80000001_EDX);
 		} else if (leaf == 0x80000007) {
-			keep(entry, 0, 0, 0, BIT(8));
+			keep(entry, 0, 0, 0, BIT(8));	/* invariant TSC */
 		} else if (leaf == 0x80000008) {
 			keep(entry, 0xff00, LEAF_80000008_EBX, 0, 0);
 			entry->eax |= wisp_backend->gpa_bits;
@@ -162,7 +163,7 @@ int wisp_cpuid_init(void)
 	entry = add(1, 0, 0);
 	keep(entry, ~0, 0xff00, LEAF_1_ECX & ~without(X86_CR4_PCIDE, BIT(17)),
 	     LEAF_1_EDX);
-	entry->ecx |= BIT(31);
+	entry->ecx |= BIT(31);	/* there is a hypervisor */
 	/* The APIC timer never stops. */
 	if (last >= 6)
 		keep(add(6, 0, 0), BIT(2), 0, 0, 0);
@@ -272,7 +273,7 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 	case 1:
 		cr4 = wisp_backend->cr4(vcpu);
 		entry->ebx |= vcpu->index << 24;
-		entry->ecx &= ~BIT(27);
+		entry->ecx &= ~BIT(27);	/* OSXSAVE */
 		if (cr4 & X86_CR4_OSXSAVE)
 			entry->ecx |= BIT(27);
 		if (!random)
@@ -284,7 +285,7 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
 		cr4 = wisp_backend->cr4(vcpu);
 		if (!random)
 			entry->ebx &= ~BIT(18);	/* RDSEED */
-		entry->ecx &= ~BIT(4);
+		entry->ecx &= ~BIT(4);	/* OSPKE */
 		if (cr4 & X86_CR4_PKE)
 			entry->ecx |= BIT(4);
 		break;
