@@ -149,8 +149,8 @@ static enum next handle_xsetbv(struct wisp_vcpu *vcpu)
 		wisp_event_raise(vcpu, X86_TRAP_UD);
 		return NEXT_ENTER;
 	}
-	if (regs->segments.ss.attributes & 0x60 || (u32)vcpu->general.rcx ||
-	    !wisp_xcr0_valid(xcr0))
+	if (regs->segments.ss.attributes & WISP_ATTR_DPL ||
+	    (u32)vcpu->general.rcx || !wisp_xcr0_valid(xcr0))
 		return deny(vcpu);
 	wisp_host_set_xcr0(vcpu, xcr0);
 	return skip(vcpu);
@@ -211,7 +211,7 @@ static bool checks_alignment(struct wisp_vcpu *vcpu)
 
 	wisp_vcpu_get_registers(vcpu, WISP_STATE_SEGMENTS | WISP_STATE_CONTROL,
 				regs);
-	return (regs->segments.ss.attributes & 0x60) == 0x60 &&
+	return (regs->segments.ss.attributes & WISP_ATTR_DPL) == WISP_ATTR_DPL &&
 	       regs->control.cr0 & X86_CR0_AM &&
 	       vcpu->general.rflags & X86_EFLAGS_AC;
 }
@@ -623,7 +623,7 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 	vcpu->run_flags = request->flags;
 	if (request->flags & WISP_RUN_BREAKPOINTS) {
 		vcpu->breakpoints = request->breakpoints;
-		vcpu->breakpoints.dr7 |= 0x400;
+		vcpu->breakpoints.dr7 |= WISP_DR7_FIXED;
 	}
 	wisp_debug_set(vcpu, request->flags);
 	wisp_budget_set(vcpu, request->budget_ns);

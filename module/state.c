@@ -26,7 +26,6 @@
 
 #define ATTR_TYPE	0x000f
 #define ATTR_S		0x0010
-#define ATTR_DPL	0x0060
 #define ATTR_P		0x0080
 #define ATTR_L		0x2000
 #define ATTR_DB		0x4000
@@ -104,7 +103,7 @@ void wisp_state_reset(struct wisp_registers *regs)
 	regs->control.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
 	regs->control.xcr0 = XFEATURE_MASK_FP;
 	regs->debug.dr6 = DR6_RESERVED;
-	regs->debug.dr7 = 0x400;
+	regs->debug.dr7 = WISP_DR7_FIXED;
 	regs->msrs.pat = 0x0007040600070406ULL;
 }
 
@@ -258,14 +257,14 @@ static u32 check_segment(const struct wisp_registers *regs, unsigned int i)
 static u32 check_cpl(const struct wisp_registers *regs)
 {
 	u16 cs = regs->segments.cs.attributes;
-	u16 cpl = regs->segments.ss.attributes & ATTR_DPL;
+	u16 cpl = regs->segments.ss.attributes & WISP_ATTR_DPL;
 	bool conforming = (cs & 0xc) == 0xc;
 
 	if (regs->general.rflags & X86_EFLAGS_VM)
 		return 0;
 	if (cpl && ((cs & ATTR_TYPE) == 3 || !(regs->control.cr0 & X86_CR0_PE)))
 		return FIELD(segments.ss.attributes);
-	if (conforming ? (cs & ATTR_DPL) > cpl : (cs & ATTR_DPL) != cpl)
+	if (conforming ? (cs & WISP_ATTR_DPL) > cpl : (cs & WISP_ATTR_DPL) != cpl)
 		return FIELD(segments.cs.attributes);
 	return 0;
 }

@@ -53,8 +53,13 @@ WISP_SAME_OFFSET(events);
 #define WISP_STATE_CHECKED                                                \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
 
+#define WISP_ATTR_DPL	0x60	/* SS's is the CPL */
 /* Of CS to SS in virtual-8086 mode: data, writable, accessed, DPL 3. */
 #define WISP_ATTR_VM86	0xf3
+
+/* Bit 10 is always one; 11, 12, 14 and 15 are zero, as MOV writes it. */
+#define WISP_DR7_FIXED	0x400
+#define WISP_DR7_ZERO	0xd800ULL
 
 /* What of a value for CR0 MOV looks at: it ignores the rest of the lower half. */
 #define WISP_CR0_WRITTEN                                                  \

@@ -116,7 +116,7 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_DEBUG) {
 		vcpu->debug = regs->debug;
 		vcpu->debug.dr6 |= DR6_RESERVED;
-		vcpu->debug.dr7 = (vcpu->debug.dr7 & ~0xd800ULL) | 0x400;
+		vcpu->debug.dr7 = (regs->debug.dr7 & ~WISP_DR7_ZERO) | WISP_DR7_FIXED;
 	}
 	if (groups & WISP_STATE_MSRS) {
 		vcpu->tsc_offset = regs->msrs.tsc - wisp_clock_base(vcpu);

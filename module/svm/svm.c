@@ -65,7 +65,7 @@ static void get_segments(const struct vmcb_save_area *save, bool vm86,
 			segment[i].attributes = WISP_ATTR_VM86;
 	}
 	/* SVM keeps the CPL apart; SS.DPL may be older. */
-	segments->ss.attributes &= ~0x60;
+	segments->ss.attributes &= ~WISP_ATTR_DPL;
 	segments->ss.attributes |= save->cpl << 5;
 	/* A TSS that is loaded is busy; not every CPU shows what LTR made it. */
 	segments->tr.attributes |= 2;
