@@ -662,7 +662,7 @@ enum wisp_limit {
  *	instruction, if @memory.inst_bytes_len is not 0
  * @msr: MSR: @msr.write 0 or 1, @msr.data what WRMSR writes
  * @task_switch: TASK_SWITCH: @task_switch.selector of the new TSS;
- *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP
+ *	@task_switch.source 0 CALL or event, 1 IRET, 2 JMP; an event's error code
  * @debug: DEBUG: @debug.vector 1 (#DB; @debug.dr6 says which breakpoint, or BS
  *	for a step) or 3 (#BP; RIP is at the INT3)
  * @limit: LIMIT: @limit.which is enum wisp_limit
