@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * After an exit: from the VMCS's words (SDM Vol. 3, "VMX Basic Exit Reasons") to
- * neutral ones. Nothing is decided here.
+ * After an exit: from the VMCS's words (SDM Vol. 3, "VMX Basic Exit Reasons", and "Basic
+ * VM-Exit Information" for their qualifications) to neutral ones. Nothing is decided here.
  */
 #include <linux/string.h>
 
