@@ -264,7 +264,7 @@ TEST_F(cpu, tsc_never_goes_back)
 	GUEST_LOAD(&self->g, LONG64, tsc_monotone);
 	for (int i = 0; i < 20; i++) {
 		/* On another CPU, if there is one. */
-		guest_pin(i);
+		ASSERT_EQ(0, guest_pin(i));
 		ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
 		EXPECT_EQ(0UL, s->general.rbx);
 		EXPECT_LE(last, s->general.rdi);

@@ -400,7 +400,7 @@ TEST_F(run, a_vcpu_wanders)
 	for (int i = 0; i < 40; i++) {
 		struct guest_thread t;
 
-		guest_pin(i);
+		ASSERT_EQ(0, guest_pin(i));
 		self->page->complete = i > 0;
 		guest_thread_start(&t, &self->g, 0);
 		ASSERT_EQ(WISP_EXIT_HLT, guest_thread_join(&t));

@@ -86,7 +86,7 @@ TEST_F(slots, replaced_while_on_another_cpu)
 	for (int i = 0; i < 40; i++) {
 		ASSERT_EQ(0, map(self, i & 1, PROT_R));
 		for (int again = 0; again < 2; again++) {
-			guest_pin(cpus[(i + again) % 8]);
+			ASSERT_EQ(0, guest_pin(cpus[(i + again) % 8]));
 			self->page->complete = i + again > 0;
 			ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
 			EXPECT_EQ(100UL + (i & 1),
@@ -291,7 +291,7 @@ TEST_F(slots, two_vms_on_one_cpu)
 {
 	struct guest other;
 
-	guest_pin(0);
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_EQ(0, guest_create(&other));
 	ASSERT_EQ(0, map(self, 0, PROT_R));
 	ASSERT_EQ(0, raw_set_slot(other.vm, 1, HERE, PAGE, self->fds[1], 0,
@@ -317,7 +317,7 @@ TEST_F(slots, two_vcpus_on_one_cpu)
 	__u64 *pml4 = guest_at(g, 0x60000), *pdpt = guest_at(g, 0x61000);
 	__u64 *pd = guest_at(g, 0x62000);
 
-	guest_pin(0);
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_EQ(0, guest_add_vcpu(g, 1));
 	/* vCPU 1 has the second object's place where vCPU 0 has the first's. */
 	ASSERT_EQ(0, map(self, 0, PROT_R));
@@ -369,7 +369,7 @@ TEST_F(slots, replaced_while_another_vm_ran)
 {
 	struct guest other;
 
-	guest_pin(0);
+	ASSERT_EQ(0, guest_pin(0));
 	ASSERT_EQ(0, guest_create(&other));
 	load_look(self);
 	for (int i = 0; i < 20; i++) {
