@@ -11,10 +11,10 @@
 #include <linux/cleanup.h>
 #include <linux/cred.h>
 #include <linux/err.h>
+#include <linux/hashtable.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
-#include <linux/xarray.h>
 
 #include "pages.h"
 
@@ -23,6 +23,7 @@ struct wisp_creator {
 	u32 uid;
 
 	/* Protected by creators_lock. */
+	struct hlist_node node;
 	unsigned int refs;
 
 	atomic_t counted[WISP_COUNTED_MAX];
@@ -39,7 +40,7 @@ MODULE_PARM_DESC(max_vcpus_per_user, "vCPUs of a user who lacks CAP_SYS_RESOURCE
 static DEFINE_MUTEX(creators_lock);
 
 /* Protected by creators_lock: by uid in the initial namespace. */
-static DEFINE_XARRAY_FLAGS(creators, XA_FLAGS_ACCOUNT);
+static DEFINE_HASHTABLE(creators, 8);
 
 /**
  * wisp_creator_get() - the creator that the current process acts for
@@ -49,21 +50,23 @@ static DEFINE_XARRAY_FLAGS(creators, XA_FLAGS_ACCOUNT);
 struct wisp_creator *wisp_creator_get(void)
 {
 	u32 uid = from_kuid(&init_user_ns, current_uid());
+	struct wisp_creator *new __free(kfree) = NULL;
 	struct wisp_creator *creator;
 
 	if (capable(CAP_SYS_RESOURCE))
 		return NULL;
+	/* All users share the lock, and one whose cgroup is full may wait here. */
+	new = kzalloc(sizeof(*new), WISP_GFP);
+	if (!new)
+		return ERR_PTR(-ENOMEM);
 	guard(mutex)(&creators_lock);
-	creator = xa_load(&creators, uid);
+	hash_for_each_possible(creators, creator, node, uid)
+		if (creator->uid == uid)
+			break;
 	if (!creator) {
-		creator = kzalloc(sizeof(*creator), WISP_GFP);
-		if (!creator)
-			return ERR_PTR(-ENOMEM);
+		creator = no_free_ptr(new);
 		creator->uid = uid;
-		if (xa_err(xa_store(&creators, uid, creator, WISP_GFP))) {
-			kfree(creator);
-			return ERR_PTR(-ENOMEM);
-		}
+		hash_add(creators, &creator->node, uid);
 	}
 	creator->refs++;
 	return creator;
@@ -76,7 +79,7 @@ void wisp_creator_put(struct wisp_creator *creator)
 	guard(mutex)(&creators_lock);
 	if (--creator->refs)
 		return;
-	xa_erase(&creators, creator->uid);
+	hash_del(&creator->node);
 	kfree(creator);
 }
 
