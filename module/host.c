@@ -326,7 +326,8 @@ static DEFINE_PER_CPU(u64, last_vcpu_id);
  */
 static void barrier_between_guests(struct wisp_vcpu *vcpu)
 {
-	unsigned long switches = current->nvcsw + current->nivcsw;
+	/* Counted from 0 for each task: the next one may have as many. */
+	u64 switches = current->nvcsw + current->nivcsw + current->start_time;
 
 	if (this_cpu_read(last_vcpu_id) == vcpu->id &&
 	    vcpu->switches == switches)

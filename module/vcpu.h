@@ -91,7 +91,7 @@ struct wisp_vcpu {
 	u64 tsc_aux;
 	struct wisp_fpu fpu;
 	struct wisp_host host;
-	unsigned long switches;		/* of the runner's task, at the last window */
+	u64 switches;			/* of the runner's task, at the last window */
 	bool guest_has_dr;		/* DR0-3 are the guest's in this window */
 	bool vmm_has_dr;		/* or the VMM's breakpoints */
 	struct wisp_exit exit;
