@@ -135,7 +135,6 @@ static bool protections_differ(struct maple_tree *protections,
 		if (entry != wisp_protections_next(&other) ||
 		    (entry && (mas.index != other.index || mas.last != other.last)))
 			return true;
-		cond_resched();
 	} while (entry);
 	return false;
 }

@@ -6,6 +6,7 @@
 #include "protections.h"
 
 #include <linux/capability.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "pages.h"
@@ -102,7 +103,7 @@ int wisp_protections_store(struct maple_tree *protections, unsigned long first,
 	return mtree_store_range(protections, first, last, entry, WISP_GFP);
 }
 
-/* The next one, with its range in @mas, of a tree that may be NULL; or NULL. */
+/* The next one, with its range in @mas, of a tree that may be NULL; or NULL. May sleep. */
 void *wisp_protections_next(struct ma_state *mas)
 {
 	void *entry;
@@ -113,6 +114,7 @@ void *wisp_protections_next(struct ma_state *mas)
 	entry = mas_find(mas, ULONG_MAX);
 	mas_pause(mas);
 	rcu_read_unlock();
+	cond_resched();
 	return entry;
 }
 
