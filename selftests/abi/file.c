@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 
 #define NPAGES	8

@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 
 #define SIZE (64 * PAGE)

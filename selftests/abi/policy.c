@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The CPUID table and the MSR policy: what is refused when they are set. */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 
 FIXTURE(policy) {

@@ -2,7 +2,7 @@
 /* Slots: what is refused, and that a refusal leaves the slots as they were. */
 #include <sys/uio.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 
 #define OBJECT_SIZE (16 * PAGE)

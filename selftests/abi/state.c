@@ -6,7 +6,7 @@
  */
 #include <stddef.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 #include "../state.h"
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 
 enum fd_kind { FD_SYSTEM, FD_MEMORY, FD_VM, FD_SNAPSHOT, FD_KINDS };

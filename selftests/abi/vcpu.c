@@ -2,7 +2,7 @@
 /* vCPUs as objects: indices, the shared page, RUN's requests, who may run. */
 #include <pthread.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 #include "../state.h"
 

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../raw.h"
 #include "../state.h"
 
@@ -497,7 +497,7 @@ FIXTURE_TEARDOWN(left)
  */
 #define NOT_LOST	(2 * (long)PAGE)
 
-TEST_F_TIMEOUT(left, no_page, 120)
+TEST_F(left, no_page)
 {
 	long kernel, slab;
 	int i;

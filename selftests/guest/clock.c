@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 #include "../race/random.h"
 
@@ -452,7 +452,7 @@ static int go_fork(struct guest *g, int snapshot, struct round *r)
  * In the first round nothing is mapped, in most of the others all of it is; a
  * fork has nothing of its own. Exits come with all registers.
  */
-TEST_F_TIMEOUT(deterministic, does_the_same_again, 400)
+TEST_F(deterministic, does_the_same_again)
 {
 	struct round first = {}, now;
 	pthread_t threads[2];

@@ -6,7 +6,7 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 FIXTURE(cpu) {

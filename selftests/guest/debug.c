@@ -11,7 +11,7 @@
  */
 #include <sched.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define DR6_BS		(1ULL << 14)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define UNTOUCHED	0x350000	/* a page nobody has written */

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../files.h"
 #include "guest.h"
 

@@ -3,7 +3,7 @@
  * Forks that are changed before they are used, objects of one origin, and calls that
  * fail half-way: what the guest sees is what the VM has.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 /* Reads, then writes, a page whose address is in RDI; HLT before, between, behind. */

@@ -14,7 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../modules.h"
 #include "guest.h"
 

@@ -2,7 +2,7 @@
 /* What a VM may use, and what happens when it has. */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define PAGES		40

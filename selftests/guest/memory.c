@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define BASE		0x20000000ULL	/* slot 1 */
@@ -424,7 +424,7 @@ static void expect_rights(struct __test_metadata *_metadata, struct guest *g,
  * There is a bound, and what is taken away gives room again. That is some seconds, but
  * minutes under KASAN in Bochs.
  */
-TEST_F_TIMEOUT(memory, protect_too_many_ranges, 600)
+TEST_F(memory, protect_too_many_ranges)
 {
 	const __u32 most = WISP_MAX_PROTECT_RANGES;
 	struct wisp_protect_range *ranges = calloc(most, sizeof(*ranges));

@@ -6,7 +6,7 @@
  */
 #include <cpuid.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define CR4_LA57	(1ULL << 12)

@@ -2,7 +2,7 @@
 /* MSRs: those the driver keeps, those the policy decides about, all others. */
 #include <stddef.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define MSR_TSC			0x10
@@ -451,13 +451,13 @@ static void run_sweep(struct __test_metadata *_metadata, struct guest *g,
 	EXPECT_EQ(0UL, guest_trap(g)->error);
 }
 
-TEST_F_TIMEOUT(msr, all_others_are_gp, 300)
+TEST_F(msr, all_others_are_gp)
 {
 	ASSERT_EQ(0, guest_add_vcpu(&self->g, 0));
 	run_sweep(_metadata, &self->g, 0);
 }
 
-TEST_F_TIMEOUT(msr, all_others_are_ignored, 300)
+TEST_F(msr, all_others_are_ignored)
 {
 	static const struct wisp_msr_range all = {
 		0, ~0U, WISP_MSR_IGNORE, WISP_MSR_IGNORE,
@@ -469,7 +469,7 @@ TEST_F_TIMEOUT(msr, all_others_are_ignored, 300)
 }
 
 /* The host's own are untouched by all that. */
-TEST_F_TIMEOUT(msr, every_exit_is_reported, 300)
+TEST_F(msr, every_exit_is_reported)
 {
 	static const struct wisp_msr_range all = {
 		0, ~0U, WISP_MSR_EXIT, WISP_MSR_EXIT,

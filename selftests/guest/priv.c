@@ -8,7 +8,7 @@
  */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 /* What may become of an instruction: a set of these. */
@@ -343,7 +343,7 @@ SNIPPET(all_ports, 64,
 	"xor %edx, %edx\n"
 	"1: out %al, %dx; in %dx, %al; inc %dx; jnz 1b; hlt");
 
-TEST_F_TIMEOUT(priv, every_port_exits, 300)
+TEST_F(priv, every_port_exits)
 {
 	struct guest *g = &self->g;
 	const struct wisp_exit *exit = &g->page->exit;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 /* Counts in each of the pages from GUEST_DATA on; how many are in ECX. */

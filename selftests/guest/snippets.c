@@ -4,7 +4,7 @@
  * the VMM replies, what is in the registers then. All six registers are
  * compared at the end; those that are not named are zero.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 struct registers {

@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define NPAGES		256
@@ -297,7 +297,7 @@ static void *race(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(window, a_place_has_one_winner, 120)
+TEST_F(window, a_place_has_one_winner)
 {
 	struct racer r[2];
 

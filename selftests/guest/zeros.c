@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "guest.h"
 
 #define DEBRIS	0xa5

@@ -12,7 +12,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "host.h"
 
 #define CPU		1
@@ -105,7 +105,7 @@ static __u64 ticks_of_a_timer(void)
 	return sum;
 }
 
-TEST_F_TIMEOUT(busy, timers_fire, 60)
+TEST_F(busy, timers_fire)
 {
 	long long interrupts = per_cpu("/proc/interrupts", "LOC:");
 
@@ -116,7 +116,7 @@ TEST_F_TIMEOUT(busy, timers_fire, 60)
 }
 
 /* A socket's timeout is a timer of the wheel, which a softirq turns. */
-TEST_F_TIMEOUT(busy, softirqs_run, 60)
+TEST_F(busy, softirqs_run)
 {
 	const struct timeval timeout = { .tv_usec = 20000 };
 	long long softirqs = per_cpu("/proc/softirqs", " TIMER:");
@@ -148,7 +148,7 @@ static int loopback_up(void)
 }
 
 /* A packet is received in a softirq of the CPU that sent it. */
-TEST_F_TIMEOUT(busy, packets_arrive, 60)
+TEST_F(busy, packets_arrive)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	long long softirqs = per_cpu("/proc/softirqs", "NET_RX:");
@@ -178,7 +178,7 @@ static void on_signal(int signal)
 }
 
 /* One that never leaves by itself, not even to write to memory. */
-TEST_F_TIMEOUT(busy, signals_and_kicks_end_it, 60)
+TEST_F(busy, signals_and_kicks_end_it)
 {
 	struct sigaction action = { .sa_handler = on_signal };
 	struct guest *g = &self->g;

@@ -4,7 +4,7 @@
  * migrate and go on, count all that they have to, and a CPU that is back serves
  * as before. CPU 0 stays: a stock kernel does not let it go.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "host.h"
 
 /* Bochs takes a second for each. */
@@ -69,7 +69,7 @@ static bool whole(struct guest *g, int vcpu)
 	return counted(g, vcpu) == g->pages[vcpu]->state.general.r8;
 }
 
-TEST_F_TIMEOUT(cpus, off_and_on_while_guests_run, 120)
+TEST_F(cpus, off_and_on_while_guests_run)
 {
 	struct guest *g = &self->g;
 	__u64 before[2];
@@ -97,7 +97,7 @@ TEST_F_TIMEOUT(cpus, off_and_on_while_guests_run, 120)
 }
 
 /* Its thread is bound to the CPU that goes: it is moved, and can come back. */
-TEST_F_TIMEOUT(cpus, pinned_to_the_one_that_goes, 120)
+TEST_F(cpus, pinned_to_the_one_that_goes)
 {
 	struct host_runner *r = &self->runners[1];
 	struct guest *g = &self->g;
@@ -121,7 +121,7 @@ TEST_F_TIMEOUT(cpus, pinned_to_the_one_that_goes, 120)
 }
 
 /* The first VM is made, and the last one ends, while a CPU is not there. */
-TEST_F_TIMEOUT(cpus, vm_made_and_ended_while_one_is_off, 120)
+TEST_F(cpus, vm_made_and_ended_while_one_is_off)
 {
 	struct guest *g = &self->g;
 

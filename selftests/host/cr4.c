@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "host.h"
 
 #define ROUNDS	20

@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/sysinfo.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "host.h"
 
 #define CPU		1
@@ -136,7 +136,7 @@ static bool find_backtrace(struct guest *g, int log, bool *in_guest)
 	return found;
 }
 
-TEST_F_TIMEOUT(nmi, is_the_hosts, 120)
+TEST_F(nmi, is_the_hosts)
 {
 	static const char end[] = "lab: backtraces end\n";
 	struct guest *g = &self->g;

@@ -3,7 +3,7 @@
  * The machine suspends while guests run: by /sys/power/pm_test, as far as each
  * of its levels goes and back. What was counted before stays, and all go on.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "host.h"
 
 /* RDI: its place. */
@@ -59,7 +59,7 @@ FIXTURE_TEARDOWN(suspend)
 	guest_destroy(&self->g);
 }
 
-TEST_F_TIMEOUT(suspend, guests_go_on, 120)
+TEST_F(suspend, guests_go_on)
 {
 	struct guest *g = &self->g;
 

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <x86intrin.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../host/host.h"
 #include "../life/life.h"
 #include "checker.h"
@@ -237,7 +237,7 @@ FIXTURE_TEARDOWN(beside_kvm)
 	EXPECT_EQ(0, end(&self->host, &self->kvm, &self->wisp));
 }
 
-TEST_F_TIMEOUT(beside_kvm, alternate_10000_times, 600)
+TEST_F(beside_kvm, alternate_10000_times)
 {
 	ASSERT_EQ(0, kvm_load_modules());
 	ASSERT_EQ(0, create_kvm(&self->kvm, 1, 0));
@@ -266,7 +266,7 @@ static void *run_pair(void *data)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(beside_kvm, two_pairs_from_cpu_to_cpu, 600)
+TEST_F(beside_kvm, two_pairs_from_cpu_to_cpu)
 {
 	struct pair pairs[2] = { 0 };
 
@@ -327,7 +327,7 @@ static bool cut_short_enough(struct runner *r)
  * to the other in the middle of its own: none of them comes to user mode, where
  * KVM gives the host's MSRs back. KVM's guest has EFER.SCE clear, unlike the host.
  */
-TEST_F_TIMEOUT(beside_kvm, preempted_by_each_other, 600)
+TEST_F(beside_kvm, preempted_by_each_other)
 {
 	bool stop = false;
 	struct runner runners[] = {
@@ -353,7 +353,7 @@ TEST_F_TIMEOUT(beside_kvm, preempted_by_each_other, 600)
 }
 
 /* KVM turns the hardware on and off while Wisp's guest is in its run. */
-TEST_F_TIMEOUT(beside_kvm, kvm_comes_and_goes_under_a_run, 300)
+TEST_F(beside_kvm, kvm_comes_and_goes_under_a_run)
 {
 	struct runner runner = { .side = &self->wisp };
 	bool stop = false;
@@ -495,7 +495,7 @@ static bool run_all(struct side *kvm, struct side *wisp)
 	return true;
 }
 
-TEST_F_TIMEOUT(beside_kvm_order, all_guests_run, 300)
+TEST_F(beside_kvm_order, all_guests_run)
 {
 	for (int i = 0; variant->steps[i]; i++) {
 		ASSERT_EQ(0, step(&self->host, &self->kvm, &self->wisp,

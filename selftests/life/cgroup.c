@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../files.h"
 #include "life.h"
 
@@ -183,7 +183,7 @@ static void chain(struct __test_metadata *_metadata, struct guest *g, int n,
 	}
 }
 
-TEST_F_TIMEOUT(cgroup, chained_snapshots_do_not_grow, 120)
+TEST_F(cgroup, chained_snapshots_do_not_grow)
 {
 	struct guest *g = &self->g;
 	__u64 *count = guest_at(g, GUEST_DATA + 8);
@@ -419,7 +419,7 @@ static void expect_words(struct __test_metadata *_metadata, int vm, __u64 stride
 	}
 }
 
-TEST_F_TIMEOUT(full, a_run_ends_and_goes_on, 120)
+TEST_F(full, a_run_ends_and_goes_on)
 {
 	struct guest *g = &self->g;
 	const struct wisp_general *general = &g->page->state.general;
@@ -471,7 +471,7 @@ static bool count_at(volatile __u64 *word)
 	return true;
 }
 
-TEST_F_TIMEOUT(full, a_mapping_gets_sigbus_and_goes_on, 120)
+TEST_F(full, a_mapping_gets_sigbus_and_goes_on)
 {
 	const struct sigaction action = { .sa_handler = on_sigbus };
 	int stops = 0;
@@ -509,7 +509,7 @@ TEST_F_TIMEOUT(full, a_mapping_gets_sigbus_and_goes_on, 120)
 	munmap(map, ROOM_SIZE);
 }
 
-TEST_F_TIMEOUT(full, a_write_fails_and_goes_on, 120)
+TEST_F(full, a_write_fails_and_goes_on)
 {
 	int stops = 0;
 	__u64 word[2];
@@ -551,7 +551,7 @@ static int fork_of(struct guest *g, int s, struct guest *fork)
  * What its vCPU needs to run, and the pages that it then writes. The kernel charges
  * small things by the page: what there is of the last one is another each time.
  */
-TEST_F_TIMEOUT(cgroup, first_runs_of_forks_when_it_is_full, 120)
+TEST_F(cgroup, first_runs_of_forks_when_it_is_full)
 {
 	struct guest *g = &self->g, fork;
 	int s = raw_snapshot(g->vm), refused = 0, ended = 0, reason;
@@ -586,7 +586,7 @@ TEST_F_TIMEOUT(cgroup, first_runs_of_forks_when_it_is_full, 120)
 	close(s);
 }
 
-TEST_F_TIMEOUT(cgroup, writes_to_forks_when_it_is_full, 120)
+TEST_F(cgroup, writes_to_forks_when_it_is_full)
 {
 	struct guest *g = &self->g;
 	int s = raw_snapshot(g->vm), failed = 0, vm, ret;

@@ -3,7 +3,7 @@
  * Ends: fds and mappings that go in every order, with and without a vCPU that
  * runs; processes that are killed in every state.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "life.h"
 
 /* Memory of the test's own, which a guest counts in and is stopped by. */

@@ -6,7 +6,7 @@
 #include <setjmp.h>
 #include <sys/stat.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../files.h"
 #include "life.h"
 

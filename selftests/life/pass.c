@@ -3,7 +3,7 @@
  * Fds are capabilities: who has one may use it, whoever made it, whether the
  * maker lives or not.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "life.h"
 
 SNIPPET(once, 64, "1: incq " STR(GUEST_DATA) "; hlt; jmp 1b");

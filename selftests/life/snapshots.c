@@ -5,7 +5,7 @@
  */
 #include <sys/resource.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "life.h"
 
 #define NPAGES	64
@@ -425,7 +425,7 @@ static bool has_kasan(void)
  * What caches keep, the first round has filled. KASAN keeps what was freed for
  * long: there it is kmemleak that finds what is lost.
  */
-TEST_F_TIMEOUT(snapshots, ten_thousand_killed, 300)
+TEST_F(snapshots, ten_thousand_killed)
 {
 	long available, slab;
 
@@ -452,7 +452,7 @@ static void chain(struct __test_metadata *_metadata, struct guest *g, int n)
 }
 
 /* Of all the snapshots, only the last one's pages are still there. */
-TEST_F_TIMEOUT(snapshots, a_chain_keeps_nothing, 120)
+TEST_F(snapshots, a_chain_keeps_nothing)
 {
 	struct guest g;
 	long available;
@@ -471,7 +471,7 @@ TEST_F_TIMEOUT(snapshots, a_chain_keeps_nothing, 120)
 }
 
 /* They all stay: the VM comes back to any, and they end in any order. */
-TEST_F_TIMEOUT(snapshots, a_thousand_alive, 120)
+TEST_F(snapshots, a_thousand_alive)
 {
 	int all[ALIVE], n = has_kasan() ? FEW_ALIVE : ALIVE, i;
 	struct guest g;

@@ -3,7 +3,7 @@
  * The module stays while anything of it is in use, and goes when nothing is.
  * It is loaded again as it was.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "life.h"
 
 FIXTURE(unload) {

@@ -3,7 +3,7 @@
  * A reset that leaves something out is noticed by the audit: what, the parameter
  * reset_without of debug builds says.
  */
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../guest/hostile.h"
 #include "parameter.h"
 

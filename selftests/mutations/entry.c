@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/klog.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../guest/guest.h"
 #include "parameter.h"
 

@@ -2,7 +2,7 @@
 /* Calls on a VM against each other: kicks, state, new vCPUs, runs. */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../guest/guest.h"
 #include "random.h"
 

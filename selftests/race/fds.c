@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../life/life.h"
 #include "random.h"
 

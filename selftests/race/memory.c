@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../guest/guest.h"
 #include "random.h"
 

@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../guest/guest.h"
 #include "random.h"
 
@@ -317,7 +317,7 @@ static void *discard_on(void *data)
  * find the guest writing to them. Here that is the other object, whose pages
  * are new all the time, and nobody's but the test's.
  */
-TEST_F_TIMEOUT(slots, discard_against_remove, 120)
+TEST_F(slots, discard_against_remove)
 {
 	struct discarder d = { .self = self };
 	pthread_t thread;

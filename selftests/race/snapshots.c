@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "kselftest_harness.h"
+#include "../harness.h"
 #include "../life/life.h"
 #include "random.h"
 
@@ -204,7 +204,7 @@ static void end(struct _test_data_snapshots *self, pthread_t *threads, int n)
 		pthread_join(threads[i], NULL);
 }
 
-TEST_F_TIMEOUT(snapshots, reset_while_written, 120)
+TEST_F(snapshots, reset_while_written)
 {
 	pthread_t threads[2];
 
@@ -222,7 +222,7 @@ TEST_F_TIMEOUT(snapshots, reset_while_written, 120)
 	expect_base(_metadata, self->snapshot);
 }
 
-TEST_F_TIMEOUT(snapshots, taken_while_written, 120)
+TEST_F(snapshots, taken_while_written)
 {
 	pthread_t threads[2];
 	__u64 before, after;
@@ -265,7 +265,7 @@ static void *count_by_mapping(void *data)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(snapshots, taken_of_a_counter, 120)
+TEST_F(snapshots, taken_of_a_counter)
 {
 	__u64 before, after;
 	pthread_t thread;
@@ -317,7 +317,7 @@ static void *come_and_go(void *data)
 }
 
 /* Another VM has one of the objects now and then: EBUSY changes nothing of the rest. */
-TEST_F_TIMEOUT(snapshots, taken_while_another_attaches, 120)
+TEST_F(snapshots, taken_while_another_attaches)
 {
 	struct visitor v = { .self = self };
 	int busy = 0, taken = 0, s;
@@ -397,7 +397,7 @@ static int make_parts(struct _test_data_snapshots *self, struct closer *c)
 }
 
 /* Until the VM has gone. What was asked for is there to the end of the call. */
-TEST_F_TIMEOUT(snapshots, closed_while_reset, 120)
+TEST_F(snapshots, closed_while_reset)
 {
 	int refs = module_refs(), without = 0;
 	struct closer c = { .seed = 3 };
@@ -446,7 +446,7 @@ static void *run(void *data)
 }
 
 /* It runs, and there is EBUSY; or it does not, and all of it comes back. */
-TEST_F_TIMEOUT(snapshots, reset_while_run, 120)
+TEST_F(snapshots, reset_while_run)
 {
 	struct runner r = { .self = self };
 	int busy = 0, done = 0, s;
@@ -483,7 +483,7 @@ TEST_F_TIMEOUT(snapshots, reset_while_run, 120)
 }
 
 /* With KICK there is no EBUSY, and no kick is left for later. */
-TEST_F_TIMEOUT(snapshots, kicked_while_run, 120)
+TEST_F(snapshots, kicked_while_run)
 {
 	struct runner r = { .self = self };
 	int s = self->snapshot, next;
@@ -546,7 +546,7 @@ static void *fill_and_look(void *data)
  * The same addresses, with contents of their own: on two CPUs at once, or on the
  * only one by turns.
  */
-TEST_F_TIMEOUT(snapshots, forks_at_once, 120)
+TEST_F(snapshots, forks_at_once)
 {
 	struct fork_run f[2];
 	__u64 word;
