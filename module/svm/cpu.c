@@ -103,8 +103,7 @@ static void flush_tag(void)
 	asm volatile("1: clgi\n\tvmrun %%rax\n\tstgi\n2:\n"
 		     _ASM_EXTABLE(1b, 2b)
 		     : : "a"(svm_host_hpa()) : "cc", "memory");
-	WARN_ONCE(stub->control.exit_code == SVM_EXIT_ERR,
-		  "wisp: VMRUN flushed nothing\n");
+	WARN_ONCE(svm_refused(&stub->control), "wisp: VMRUN flushed nothing\n");
 	wisp_ledger_enable();
 }
 

@@ -200,7 +200,7 @@ void svm_decode(struct svm_vcpu *svm)
 	struct wisp_vcpu *vcpu = &svm->vcpu;
 
 	wisp_exit_clear(&vcpu->exit);
-	if (unlikely(control->exit_code == SVM_EXIT_ERR)) {
+	if (unlikely(svm_refused(control))) {
 		decode_hw(&vcpu->exit, WISP_EXIT_ENTRY_FAILED, control);
 		return;
 	}

@@ -267,7 +267,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	}
 
 	control->event_inj = 0;
-	if (unlikely(control->exit_code == SVM_EXIT_ERR)) {
+	if (unlikely(svm_refused(control))) {
 		/*
 		 * Whether it flushed nobody knows. The guest's registers are as
 		 * they were: what QEMU's TCG leaves in the VMCB is the host's.

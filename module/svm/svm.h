@@ -26,6 +26,12 @@
 #define SVM_EXIT_CODE_HI(control)	0
 #endif
 
+/* VMRUN refused the state. QEMU's TCG writes the lower half of the code only. */
+static inline bool svm_refused(const struct vmcb_control_area *control)
+{
+	return (u32)control->exit_code == (u32)SVM_EXIT_ERR;
+}
+
 struct svm_vcpu {
 	struct wisp_vcpu vcpu;
 
