@@ -135,13 +135,14 @@ void wisp_layer_put(struct wisp_layer *layer)
 
 	if (!layer || !refcount_dec_and_test(&layer->refs))
 		return;
-	/* One by one: xa_destroy() gives back all nodes with interrupts off. */
+	/* One by one: xa_destroy(), for what a failed store left, has interrupts off. */
 	xa_for_each(&layer->held, index, folio) {
 		xa_erase(&layer->held, index);
 		wisp_page_uncharge(folio_nr_pages(folio), layer->limited);
 		folio_put(folio);
 		cond_resched();
 	}
+	xa_destroy(&layer->held);
 	if (layer->denies)
 		allow_write_access(layer->file);
 	if (layer->file)

@@ -60,12 +60,13 @@ void wisp_window_put(struct wisp_window *window)
 
 	if (!window || !refcount_dec_and_test(&window->refs))
 		return;
-	/* One by one: xa_destroy() gives back all nodes with interrupts off. */
+	/* One by one: xa_destroy(), for what a failed store left, has interrupts off. */
 	xa_for_each(&window->pages, index, page) {
 		xa_erase(&window->pages, index);
 		wisp_page_put(page);
 		cond_resched();
 	}
+	xa_destroy(&window->pages);
 	kfree(window);
 }
 
