@@ -293,6 +293,7 @@ void console_flush(struct console *console)
 		if (n > 0) {
 			from += n;
 			left -= (size_t)n;
+			console->in_line = from[-1] != '\n';
 		}
 	}
 }
@@ -304,8 +305,6 @@ void console_put(struct console *console, uint8_t byte)
 			quit(console, CONSOLE_QUIT_DONE);
 		return;
 	}
-	if (byte != '\r')
-		console->in_line = byte != '\n';
 	console->output[console->output_count++] = byte;
 	if (byte == '\n' || console->output_count == CONSOLE_SIZE)
 		console_flush(console);

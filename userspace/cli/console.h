@@ -42,7 +42,7 @@ struct console {
 	uint8_t output[CONSOLE_SIZE];
 	size_t output_count;
 	bool is_broken;
-	bool in_line;		/* the last one has no end yet */
+	bool in_line;		/* what was written has no end yet */
 	uint64_t deadline;	/* of host_now(): output waits no longer */
 
 	atomic_int quit;	/* 0, CONSOLE_QUIT_* or a signal */
