@@ -122,11 +122,14 @@ static bool find_backtrace(struct guest *g, int log, bool *in_guest)
 		 guest_cpu(CPU));
 	while (waits) {
 		if (!read_line(log, line, sizeof(line)))
-			return false;
+			break;
 		if (!strncmp(line, "NMI backtrace for cpu ", 22))
 			is_here = !strcmp(line, head);
 		found |= is_here;
-		/* Where each ends; one that idles may have none. */
+		/*
+		 * Where each ends; one that idles may have none. Nor has one that was
+		 * switching stacks: then no more comes.
+		 */
 		waits -= strstr(line, "</TASK>") || strstr(line, "skipped: idling");
 		if (is_here && !strncmp(line, "RIP: ", 5)) {
 			*in_guest = strstr(line, place);
