@@ -5,11 +5,6 @@
 
 #define STATUS	(FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
-uint64_t alu_mask(unsigned int bits)
-{
-	return ~0ULL >> (64 - bits);
-}
-
 uint64_t alu_sign_extend(uint64_t value, unsigned int bits)
 {
 	return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));

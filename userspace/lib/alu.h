@@ -25,7 +25,10 @@ uint64_t alu(enum alu op, unsigned int bits, uint64_t a, uint64_t b,
 	     __u64 *rflags);
 
 /* The lowest @bits ones. */
-uint64_t alu_mask(unsigned int bits);
+static inline uint64_t alu_mask(unsigned int bits)
+{
+	return ~0ULL >> (64 - bits);
+}
 
 uint64_t alu_sign_extend(uint64_t value, unsigned int bits);
 

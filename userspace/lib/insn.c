@@ -154,26 +154,32 @@ static bool is_high_byte(ZydisRegister reg)
 	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
 }
 
+static bool is_between(ZydisRegister reg, ZydisRegister first, ZydisRegister last)
+{
+	return reg >= first && reg <= last;
+}
+
+/* Each width's are numbered in the order of their encoding, but for the four. */
 int insn_register_index(ZydisRegister reg, unsigned int *bits)
 {
-	switch (ZydisRegisterGetClass(reg)) {
-	case ZYDIS_REGCLASS_GPR8:
-		*bits = 8;
-		if (reg <= ZYDIS_REGISTER_BL)
-			return reg - ZYDIS_REGISTER_AL;
-		return reg - ZYDIS_REGISTER_AH;
-	case ZYDIS_REGCLASS_GPR16:
-		*bits = 16;
-		return reg - ZYDIS_REGISTER_AX;
-	case ZYDIS_REGCLASS_GPR32:
-		*bits = 32;
-		return reg - ZYDIS_REGISTER_EAX;
-	case ZYDIS_REGCLASS_GPR64:
+	if (is_between(reg, ZYDIS_REGISTER_RAX, ZYDIS_REGISTER_R15)) {
 		*bits = 64;
 		return reg - ZYDIS_REGISTER_RAX;
-	default:
-		return -1;
 	}
+	if (is_between(reg, ZYDIS_REGISTER_EAX, ZYDIS_REGISTER_R15D)) {
+		*bits = 32;
+		return reg - ZYDIS_REGISTER_EAX;
+	}
+	if (is_between(reg, ZYDIS_REGISTER_AX, ZYDIS_REGISTER_R15W)) {
+		*bits = 16;
+		return reg - ZYDIS_REGISTER_AX;
+	}
+	if (is_between(reg, ZYDIS_REGISTER_AL, ZYDIS_REGISTER_R15B)) {
+		*bits = 8;
+		return reg <= ZYDIS_REGISTER_BL ? reg - ZYDIS_REGISTER_AL :
+						  reg - ZYDIS_REGISTER_AH;
+	}
+	return -1;
 }
 
 int insn_read_register(struct insn *insn, ZydisRegister reg, uint64_t *value)
@@ -238,6 +244,8 @@ static uint64_t base_value(struct insn *insn, ZydisRegister reg)
 {
 	uint64_t value = 0;
 
+	if (reg == ZYDIS_REGISTER_NONE)
+		return 0;
 	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
 		return insn->state->general.rip + insn->decoded->length;
 	insn_read_register(insn, reg, &value);
