@@ -8,7 +8,6 @@
  */
 #include "cpuid.h"
 
-#include <linux/bsearch.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
@@ -205,6 +204,12 @@ static int compare(const void *left, const void *right)
 	return a->subleaf < b->subleaf ? -1 : 1;
 }
 
+/* Those that there are begin at 0, 0x40000000 and 0x80000000. */
+static unsigned int bucket(u32 leaf)
+{
+	return (leaf ^ leaf >> 27) % WISP_CPUID_BUCKETS;
+}
+
 /**
  * wisp_cpuid_check() - check and sort a table
  * @cpuid: as copied from the user
@@ -228,6 +233,10 @@ int wisp_cpuid_check(struct wisp_policy *cpuid)
 	for (i = 1; i < cpuid->count; i++)
 		if (!compare(&cpuid->cpuid[i - 1], &cpuid->cpuid[i]))
 			return -EINVAL;
+	for (i = 0; i < WISP_CPUID_BUCKETS; i++)
+		cpuid->first[i] = cpuid->count;
+	for (i = cpuid->count; i--;)
+		cpuid->first[bucket(cpuid->cpuid[i].leaf)] = i;
 	return 0;
 }
 
@@ -236,15 +245,19 @@ static const struct wisp_policy *table_of(const struct wisp_vm *vm)
 	return vm->cpuid ?: default_table;
 }
 
+/* In one that is sorted: from the first entry of a leaf's bucket on. */
 static const struct wisp_cpuid_entry *find(const struct wisp_policy *cpuid,
 					   u32 leaf, u32 subleaf)
 {
-	const struct wisp_cpuid_entry key = {
-		.leaf = leaf, .subleaf = subleaf, .flags = WISP_CPUID_SUBLEAF,
-	};
+	const struct wisp_cpuid_entry *end = cpuid->cpuid + cpuid->count;
+	const struct wisp_cpuid_entry *entry;
 
-	return __inline_bsearch(&key, cpuid->cpuid, cpuid->count, sizeof(key),
-				compare);
+	for (entry = cpuid->cpuid + cpuid->first[bucket(leaf)];
+	     entry < end && entry->leaf <= leaf; entry++)
+		if (entry->leaf == leaf &&
+		    (!(entry->flags & WISP_CPUID_SUBLEAF) || entry->subleaf == subleaf))
+			return entry;
+	return NULL;
 }
 
 /* Bytes of a standard-format image with the components of @xcr0. */
@@ -263,39 +276,39 @@ static u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0)
 }
 
 /* What depends on the vCPU and not on the table. */
-static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
-		  struct wisp_cpuid_entry *entry)
+static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf)
 {
 	bool random = !(vcpu->vm->flags & WISP_VM_DETERMINISTIC);
+	struct wisp_general *general = &vcpu->general;
 	u64 cr4;
 
 	switch (leaf) {
 	case 1:
 		cr4 = wisp_backend->cr4(vcpu);
-		entry->ebx |= vcpu->index << 24;
-		entry->ecx &= ~BIT(27);	/* OSXSAVE */
+		general->rbx |= vcpu->index << 24;
+		general->rcx &= ~BIT_ULL(27);	/* OSXSAVE */
 		if (cr4 & X86_CR4_OSXSAVE)
-			entry->ecx |= BIT(27);
+			general->rcx |= BIT(27);
 		if (!random)
-			entry->ecx &= ~BIT(30);	/* RDRAND */
+			general->rcx &= ~BIT_ULL(30);	/* RDRAND */
 		break;
 	case 7:
 		if (subleaf)
 			break;
 		cr4 = wisp_backend->cr4(vcpu);
 		if (!random)
-			entry->ebx &= ~BIT(18);	/* RDSEED */
-		entry->ecx &= ~BIT(4);	/* OSPKE */
+			general->rbx &= ~BIT_ULL(18);	/* RDSEED */
+		general->rcx &= ~BIT_ULL(4);	/* OSPKE */
 		if (cr4 & X86_CR4_PKE)
-			entry->ecx |= BIT(4);
+			general->rcx |= BIT(4);
 		break;
 	case 0xb:
-		entry->edx = vcpu->index;
+		general->rdx = vcpu->index;
 		break;
 	case 0xd:
 		if (subleaf < 2)
-			entry->ebx = xsave_size(table_of(vcpu->vm),
-						wisp_host_sync_xcr0(vcpu));
+			general->rbx = xsave_size(table_of(vcpu->vm),
+						  wisp_host_sync_xcr0(vcpu));
 		break;
 	}
 }
@@ -306,18 +319,16 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf,
  */
 void wisp_cpuid_handle(struct wisp_vcpu *vcpu)
 {
+	static const struct wisp_cpuid_entry none;
 	struct wisp_general *general = &vcpu->general;
 	u32 leaf = general->rax, subleaf = general->rcx;
-	const struct wisp_cpuid_entry *found;
-	struct wisp_cpuid_entry entry = {};
+	const struct wisp_cpuid_entry *entry;
 
-	found = find(table_of(vcpu->vm), leaf, subleaf);
-	if (found) {
-		entry = *found;
-		patch(vcpu, leaf, subleaf, &entry);
-	}
-	general->rax = entry.eax;
-	general->rbx = entry.ebx;
-	general->rcx = entry.ecx;
-	general->rdx = entry.edx;
+	entry = find(table_of(vcpu->vm), leaf, subleaf) ?: &none;
+	general->rax = entry->eax;
+	general->rbx = entry->ebx;
+	general->rcx = entry->ecx;
+	general->rdx = entry->edx;
+	if (entry != &none)
+		patch(vcpu, leaf, subleaf);
 }

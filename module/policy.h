@@ -14,9 +14,12 @@
 
 #include "pages.h"
 
+#define WISP_CPUID_BUCKETS	32
+
 struct wisp_policy {
 	refcount_t refs;
 	u32 count;
+	u16 first[WISP_CPUID_BUCKETS];	/* of CPUID's entries: see find() there */
 	union {
 		DECLARE_FLEX_ARRAY(struct wisp_cpuid_entry, cpuid);
 		DECLARE_FLEX_ARRAY(struct wisp_msr_range, msrs);
