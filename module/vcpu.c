@@ -29,6 +29,11 @@ static_assert(PAGE_SIZE == WISP_PAGE_SIZE);
 #define BACKEND_GROUPS \
 	(WISP_STATE_SEGMENTS | WISP_STATE_CONTROL | WISP_STATE_MSRS)
 
+/* RFLAGS that no other register has a say in. */
+#define FREE_FLAGS                                                        \
+	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
+	 X86_EFLAGS_SF | X86_EFLAGS_OF | X86_EFLAGS_DF)
+
 static atomic64_t last_id = ATOMIC64_INIT(0);
 
 #ifdef CONFIG_WISP_DEBUG
@@ -150,6 +155,17 @@ static bool changes_mode(const struct wisp_vcpu *vcpu,
 	       (general->rflags ^ vcpu->general.rflags) & X86_EFLAGS_VM;
 }
 
+/*
+ * Whether what the other groups have to say of them is as it is: all but the
+ * general-purpose registers, such flags and where RIP is within 4 GiB.
+ */
+static bool depends_on_none(const struct wisp_vcpu *vcpu,
+			    const struct wisp_general *general)
+{
+	return !((general->rip ^ vcpu->general.rip) >> 32) &&
+	       !((general->rflags ^ vcpu->general.rflags) & ~FREE_FLAGS);
+}
+
 /**
  * wisp_vcpu_check_state() - may the vCPU take these groups
  * @vcpu: its lock is held
@@ -172,6 +188,8 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_GENERAL)
 		regs->general = state->general;
 	barrier();
+	if (groups == WISP_STATE_GENERAL && depends_on_none(vcpu, &regs->general))
+		return 0;
 	if (groups & WISP_STATE_CONTROL || (groups & WISP_STATE_GENERAL &&
 					    changes_mode(vcpu, &regs->general)))
 		others |= WISP_STATE_SEGMENTS;
