@@ -230,4 +230,6 @@ void wisp_event_hand_over(struct wisp_vcpu *vcpu)
 		vcpu->injected_rip = vcpu->general.rip;
 		vcpu->stats.injections++;
 	}
+	vcpu->nmi_window = events->nmi_pending &&
+			   (events->nmi_blocked || events->injected.type);
 }

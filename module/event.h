@@ -43,6 +43,7 @@ static inline void wisp_event_prepare(struct wisp_vcpu *vcpu)
 	const struct wisp_events *events = &vcpu->events;
 
 	vcpu->intr_window = vcpu->run_flags & WISP_RUN_INTR_WINDOW;
+	vcpu->nmi_window = false;
 	if (unlikely(events->interrupt.type || events->nmi_pending ||
 		     events->injected.type))
 		wisp_event_hand_over(vcpu);

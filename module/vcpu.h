@@ -92,18 +92,24 @@ struct wisp_vcpu {
 	struct wisp_fpu fpu;
 	struct wisp_host host;
 	u64 switches;			/* of the runner's task, at the last window */
-	bool guest_has_dr;		/* DR0-3 are the guest's in this window */
-	bool vmm_has_dr;		/* or the VMM's breakpoints */
+	bool vmm_has_dr;		/* DR0-3 are the VMM's breakpoints in this window */
 	struct wisp_exit exit;
 	struct wisp_ahead ahead;
 	struct wisp_registers scratch;	/* of the groups being checked */
 	struct wisp_xsave_head xsave_head;	/* of an image being checked */
 
-	/* Owned by the holder of @lock: what is to exit. */
-	bool intr_window;		/* WISP_EXIT_INTR_WINDOW as soon as it can */
-	bool iret_window;		/* WISP_EXIT_IRET, unless run() sees itself */
-	u64 iret_rip;			/* of the last one */
-	bool trap_int3;			/* INT3, as an exception */
+	/* Owned by the holder of @lock: what is to exit, and all of it in one number. */
+	union {
+		struct {
+			bool intr_window;	/* WISP_EXIT_INTR_WINDOW, when it can */
+			bool nmi_window;	/* any exit then, unless run() sees itself */
+			bool iret_window;	/* WISP_EXIT_IRET, likewise */
+			bool trap_int3;		/* INT3, as an exception */
+			bool guest_has_dr;	/* not DR0-3: the guest's in this window */
+		};
+		u64 to_exit;
+	};
+	u64 iret_rip;			/* of the last WISP_EXIT_IRET */
 
 	/* Owned by the holder of @lock. */
 	bool tlb_stale;			/* the next entry flushes */

@@ -35,6 +35,20 @@ static bool cr4_exits;	/* the CPU tells the register of MOV to and from CR4 */
 
 /* Of cs to idt in struct wisp_segments, in the VMCB. */
 static const u8 segment_index[] = { 1, 3, 0, 4, 5, 2, 9, 7, 6, 8 };
+#define FIRST_TABLE	8	/* gdt */
+
+static u16 attributes_of(const struct vmcb_seg *seg)
+{
+	u16 attributes = (seg->attrib & 0xff) | (seg->attrib & 0xf00) << 4;
+
+	/* CPUs keep the limit, but not all of them G, which SVM ignores. */
+	if (seg->limit > 0xfffff)
+		attributes |= ATTRIBUTE_G;
+	/* Nor all of them that it was accessed. */
+	if (seg->attrib & SVM_SELECTOR_S_MASK)
+		attributes |= 1;
+	return attributes;
+}
 
 static void get_segments(const struct vmcb_save_area *save, bool vm86,
 			 struct wisp_segments *segments)
@@ -43,27 +57,19 @@ static void get_segments(const struct vmcb_save_area *save, bool vm86,
 	const struct vmcb_seg *seg;
 	unsigned int i;
 
+#pragma GCC unroll 16
 	for (i = 0; i < ARRAY_SIZE(segment_index); i++) {
 		seg = &save->es + segment_index[i];
 		segment[i] = (struct wisp_segment){
 			.base = seg->base,
 			.limit = seg->limit,
+			/* What GDT and IDT have there means nothing. */
+			.selector = i < FIRST_TABLE ? seg->selector : 0,
+			.attributes = i < FIRST_TABLE ? attributes_of(seg) : 0,
 		};
-		/* What GDT and IDT have there means nothing. */
-		if (segment + i >= &segments->gdt)
-			continue;
-		segment[i].selector = seg->selector;
-		segment[i].attributes = (seg->attrib & 0xff) |
-					(seg->attrib & 0xf00) << 4;
-		/* CPUs keep the limit, but not all of them G, which SVM ignores. */
-		if (seg->limit > 0xfffff)
-			segment[i].attributes |= ATTRIBUTE_G;
-		/* Nor all of them that it was accessed. */
-		if (seg->attrib & SVM_SELECTOR_S_MASK)
-			segment[i].attributes |= 1;
-		if (vm86 && segment + i <= &segments->ss)
-			segment[i].attributes = WISP_ATTR_VM86;
 	}
+	for (i = 0; unlikely(vm86) && segment + i <= &segments->ss; i++)
+		segment[i].attributes = WISP_ATTR_VM86;
 	/* SVM keeps the CPL apart; SS.DPL may be older. */
 	segments->ss.attributes &= ~WISP_ATTR_DPL;
 	segments->ss.attributes |= save->cpl << 5;
@@ -191,19 +197,13 @@ static void svm_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 		irq_work_queue(&svm_of(vcpu)->come_back);
 }
 
-/* What open_windows() is about, in one number. */
-static u8 windows_wanted(const struct wisp_vcpu *vcpu)
-{
-	return vcpu->intr_window | vcpu->iret_window << 1 | vcpu->trap_int3 << 2;
-}
-
 /* For interrupts, a virtual one that is intercepted when it would be taken. */
-static void open_windows(struct svm_vcpu *svm)
+static void write_intercepts(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
 	const struct wisp_vcpu *vcpu = &svm->vcpu;
 
-	svm->windows = windows_wanted(vcpu);
+	svm->to_exit = vcpu->to_exit;
 	set_intercept(control, INTERCEPT_VINTR, vcpu->intr_window);
 	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
 	if (vcpu->intr_window)
@@ -212,6 +212,7 @@ static void open_windows(struct svm_vcpu *svm)
 	set_intercept(control, INTERCEPT_IRET, vcpu->iret_window);
 	set_intercept(control, INTERCEPT_EXCEPTION * 32 + X86_TRAP_BP,
 		      vcpu->trap_int3);
+	control->intercepts[INTERCEPT_DR] = vcpu->guest_has_dr ? 0 : ~0U;
 }
 
 /* ---- running ------------------------------------------------------------- */
@@ -227,22 +228,14 @@ u8 svm_flush_tlb_ctl(void)
 		       TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL_ASID;
 }
 
-static void open_debug(struct svm_vcpu *svm)
-{
-	svm->dr_open = svm->vcpu.guest_has_dr;
-	svm->vmcb->control.intercepts[INTERCEPT_DR] = svm->dr_open ? 0 : ~0U;
-}
-
 static void svm_run(struct wisp_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	struct vmcb_control_area *control = &svm->vmcb->control;
 	struct vmcb_save_area *save = &svm->vmcb->save;
 
-	if (svm->dr_open != vcpu->guest_has_dr)
-		open_debug(svm);
-	if (unlikely(svm->windows != windows_wanted(vcpu)))
-		open_windows(svm);
+	if (unlikely(svm->to_exit != vcpu->to_exit))
+		write_intercepts(svm);
 	save->rax = vcpu->general.rax;
 	save->rsp = vcpu->general.rsp;
 	save->rip = vcpu->general.rip;

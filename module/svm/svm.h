@@ -44,8 +44,7 @@ struct svm_vcpu {
 
 	/* Owned by the runner. */
 	struct irq_work come_back;	/* ends an entry */
-	bool dr_open;		/* DR accesses are let through */
-	u8 windows;		/* that the VMCB has: see open_windows() */
+	u64 to_exit;		/* what the VMCB has: see write_intercepts() */
 };
 
 static inline struct svm_vcpu *svm_of(struct wisp_vcpu *vcpu)

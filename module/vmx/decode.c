@@ -197,9 +197,17 @@ static void decode_reason(struct wisp_vcpu *vcpu, u32 reason)
 		decode_hw(vcpu, WISP_EXIT_UNEXPECTED, reason, 0);
 }
 
+/* Whether it may have come while an event was delivered. Instructions have not. */
+static bool is_in_delivery(u32 reason)
+{
+	return reason <= EXIT_REASON_TASK_SWITCH ||
+	       reason == EXIT_REASON_EPT_VIOLATION ||
+	       reason == EXIT_REASON_EPT_MISCONFIG;
+}
+
 void vmx_decode(struct wisp_vcpu *vcpu, u32 reason)
 {
-	u32 info = vmx_read(IDT_VECTORING_INFO_FIELD);
+	u32 info = is_in_delivery(reason) ? vmx_read(IDT_VECTORING_INFO_FIELD) : 0;
 
 	wisp_exit_clear(&vcpu->exit);
 	wisp_event_delivered(vcpu, info, info & WISP_INFO_VALID ?

@@ -68,6 +68,7 @@ static void read_segments(struct wisp_segments *segments)
 	unsigned int i, at;
 	u32 rights;
 
+#pragma GCC unroll 8
 	for (i = 0; i < ARRAY_SIZE(segment_index); i++, segment++) {
 		at = segment_index[i] * 2;
 		rights = vmx_read(GUEST_ES_AR_BYTES + at);
@@ -78,6 +79,7 @@ static void read_segments(struct wisp_segments *segments)
 		if (rights & AR_UNUSABLE)
 			segment->attributes &= ~VMX_AR_P_MASK;
 	}
+#pragma GCC unroll 2
 	for (at = 0; at < 4; at += 2, segment++) {
 		segment->base = vmx_read(GUEST_GDTR_BASE + at);
 		segment->limit = vmx_read(GUEST_GDTR_LIMIT + at);
@@ -316,6 +318,7 @@ static void write_constants(struct vmx_vcpu *vmx)
 	vmx_write(HOST_SS_SELECTOR, __KERNEL_DS);
 	vmx_write(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
 	vmx_write(HOST_RIP, (unsigned long)vmx_exited);
+	vmx->have.to_exit = ~vmx->vcpu.to_exit;
 	vmx->written = true;
 }
 
@@ -396,6 +399,9 @@ static void write_shadow(struct vmx_vcpu *vmx)
 	u64 rflags = vcpu->general.rflags, shadow = 0;
 	bool step = rflags & X86_EFLAGS_TF;
 
+	if (likely(!step && !vcpu->events.interrupt_shadow &&
+		   !vcpu->events.nmi_blocked && !vmx->have.shadow))
+		return;
 	if (vcpu->events.interrupt_shadow && !vmx->inject) {
 		shadow = vmx->have.shadow & SHADOW_BITS ?: GUEST_INTR_STATE_STI;
 		if (!(rflags & X86_EFLAGS_IF))
@@ -413,17 +419,15 @@ static void write_shadow(struct vmx_vcpu *vmx)
 	vmx_update(GUEST_INTERRUPTIBILITY_INFO, shadow, &vmx->have.shadow);
 }
 
-/* What the core keeps; most of it is as it was at the last exit. */
-static void write_general(struct vmx_vcpu *vmx)
+static void write_controls(struct vmx_vcpu *vmx)
 {
+	u32 primary = vmx_caps.primary, exceptions = ALWAYS_TAKEN;
 	const struct wisp_vcpu *vcpu = &vmx->vcpu;
 	struct vmx_fields *have = &vmx->have;
-	u32 primary = vmx_caps.primary, exceptions = ALWAYS_TAKEN;
 
 	if (vcpu->intr_window)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
-	if (vcpu->events.nmi_pending &&
-	    (vcpu->events.nmi_blocked || vcpu->events.injected.type))
+	if (vcpu->nmi_window)
 		primary |= CPU_BASED_NMI_WINDOW_EXITING;
 	if (is_deterministic(vmx))
 		primary |= CPU_BASED_RDTSC_EXITING;
@@ -433,6 +437,17 @@ static void write_general(struct vmx_vcpu *vmx)
 		primary &= ~CPU_BASED_MOV_DR_EXITING;
 	vmx_update(CPU_BASED_VM_EXEC_CONTROL, primary, &have->primary);
 	vmx_update(EXCEPTION_BITMAP, exceptions, &have->exceptions);
+	have->to_exit = vcpu->to_exit;
+}
+
+/* What the core keeps; most of it is as it was at the last exit. */
+static void write_general(struct vmx_vcpu *vmx)
+{
+	const struct wisp_vcpu *vcpu = &vmx->vcpu;
+	struct vmx_fields *have = &vmx->have;
+
+	if (unlikely(have->to_exit != vcpu->to_exit))
+		write_controls(vmx);
 	vmx_update(TSC_OFFSET, vcpu->tsc_offset, &have->tsc_offset);
 	vmx_update(GUEST_DR7, vcpu->breakpoints_live ? vcpu->breakpoints.dr7 :
 						       vcpu->debug.dr7, &have->dr7);
@@ -497,6 +512,7 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	vmx->inject = 0;
 	if (unlikely(failed == 2)) {
+		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
 	}

@@ -50,6 +50,7 @@ struct vmx_host {
 
 /* Fields of the VMCS that follow the core's, or the host's. */
 struct vmx_fields {
+	u64 to_exit;			/* what the next two were made of */
 	u64 primary;
 	u64 exceptions;
 	u64 tsc_offset;
