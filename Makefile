@@ -169,8 +169,9 @@ bench:
 	+@$(MAKE) --no-print-directory selftests
 	selftests/lab/bench $(if $(LAB_CHOSEN),--lab $(LAB)) $(BENCH_FLAGS)
 
-bench-long: BENCH_FLAGS := --curves
+bench-long: BENCH_FLAGS := --again
 bench-long: bench
+	selftests/lab/bench --curves
 
 # ---- the tests --------------------------------------------------------------
 
