@@ -66,7 +66,7 @@ static int parse_memory_size(const char *text, struct options *options)
 static int check_options(const struct options *options)
 {
 	if (!options->kernel)
-		command_misused("no kernel: give one with --kernel, such as /boot/vmlinuz");
+		command_misused("no kernel: give one with --kernel, such as /boot/vmlinuz-$(uname -r)");
 	if (options->initrd && options->root)
 		command_misused("both --initrd and --root: give one of them");
 	return 0;
