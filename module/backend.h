@@ -95,6 +95,11 @@ struct wisp_backend {
 	u64 features;
 	u64 quirks;
 	u32 gpa_bits;
+	/*
+	 * As long as a VM's @marks_dirty is not set, format.dirty may stay clear:
+	 * with it, walks of the guest's tables count as writes to them.
+	 */
+	bool marking_costs;
 
 	int (*init)(void);
 	void (*exit)(void);

@@ -324,8 +324,12 @@ struct wisp_vm *wisp_snapshot_fork(struct wisp_vm *frozen,
 {
 	struct wisp_vm *vm = copy_vm(frozen, false, window, first);
 
-	if (!IS_ERR(vm))
-		change_base(vm, frozen);
+	if (IS_ERR(vm))
+		return vm;
+	change_base(vm, frozen);
+	/* Most are never reset; where runs are to be the same, exits are, too. */
+	vm->marks_dirty = vm->flags & WISP_VM_DETERMINISTIC ||
+			  !wisp_backend->marking_costs;
 	return vm;
 }
 
@@ -431,8 +435,9 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 			vm->changed = false;
 		/* Pages that stay would be free of the next round's limit. */
 		if (frozen != vm->base || vm->changed || vm->max_pages ||
-		    !reset_pages(vm))
+		    !vm->marks_dirty || !reset_pages(vm))
 			ret = rebuild(vm, frozen);
+		vm->marks_dirty = true;
 		/* One flush for all of it, at each vCPU's next entry. */
 		wisp_ledger_revoke(&vm->slat, WISP_REVOKE_RESET);
 	}

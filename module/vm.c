@@ -65,6 +65,7 @@ struct wisp_vm *wisp_vm_create(u32 flags, struct wisp_window *window, u64 first)
 	refcount_set(&vm->refs, 1);
 	vm->flags = flags;
 	vm->lineage = atomic64_inc_return(&last_lineage);
+	vm->marks_dirty = true;
 	wisp_slat_init(&vm->slat, &wisp_backend->format, revoke_slat);
 
 	vm->creator = wisp_creator_get();
@@ -479,7 +480,8 @@ static int map_page(void *arg, const struct wisp_memory_page *page)
 				    &leaf);
 	if (!ret && page->private) {
 		/* Two leaves: one of them is always unseen. */
-		if (page->private->leaf && page->private->leaf != leaf)
+		if (!map->vm->marks_dirty ||
+		    (page->private->leaf && page->private->leaf != leaf))
 			page->private->shown = true;
 		page->private->leaf = leaf;
 	}

@@ -93,6 +93,12 @@ struct wisp_vm {
 	unsigned int room;
 	bool changed;			/* they, or @protections, since @base */
 
+	/*
+	 * The hardware marks what is written; set once, while no vCPU runs. Where it
+	 * can do without (see struct wisp_backend), a fork begins so.
+	 */
+	bool marks_dirty;
+
 	/* See protections.h. */
 	struct maple_tree *protections;
 

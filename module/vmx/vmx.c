@@ -258,14 +258,19 @@ static void vmx_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 
 static u64 eptp(const struct vmx_vcpu *vmx)
 {
-	return __pa(vmx->vcpu.vm->slat.root) | vmx_caps.eptp;
+	const struct wisp_vm *vm = vmx->vcpu.vm;
+	u64 eptp = __pa(vm->slat.root) | vmx_caps.eptp;
+
+	return vm->marks_dirty ? eptp : eptp & ~VMX_EPTP_AD_ENABLE_BIT;
 }
 
-static noinline_for_stack bool flush_ept(u64 eptp)
+static noinline_for_stack bool flush_ept(struct vmx_vcpu *vmx)
 {
-	const struct { u64 eptp, reserved; } operand = { eptp };
+	const struct { u64 eptp, reserved; } operand = { eptp(vmx) };
 	bool done = false;
 
+	/* A reset, which flushes, too, may have the CPU mark what is written. */
+	vmx_write(EPT_POINTER, operand.eptp);
 	asm volatile("1: invept %1, %2\n seta %0\n2:\n" _ASM_EXTABLE(1b, 2b)
 		     : "+r"(done)
 		     : "m"(operand), "r"((u64)VMX_EPT_EXTENT_CONTEXT)
@@ -501,7 +506,7 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 		write_dirty(vmx);
 	write_general(vmx);
 	write_shadow(vmx);
-	if (unlikely(wisp_hw_flush(vcpu)) && flush_ept(eptp(vmx)))
+	if (unlikely(wisp_hw_flush(vcpu)) && flush_ept(vmx))
 		wisp_ledger_flushed(vcpu);
 	wisp_ledger_enter(vcpu);
 
@@ -600,7 +605,8 @@ static int vmx_init(void)
 	l1d_flush &= boot_cpu_has_bug(X86_BUG_L1TF) && !cpu_mitigations_off() &&
 		     boot_cpu_has(X86_FEATURE_FLUSH_L1D);
 	vmx_backend.format.huge = vmx_caps.huge ? BIT(7) : 0;
-	if (vmx_caps.eptp & VMX_EPTP_AD_ENABLE_BIT)
+	vmx_backend.marking_costs = vmx_caps.eptp & VMX_EPTP_AD_ENABLE_BIT;
+	if (vmx_backend.marking_costs)
 		vmx_backend.format.dirty = VMX_EPT_DIRTY_BIT;
 	vmx_backend.quirks = (vmx_caps.huge ? 0 : WISP_QUIRK_NO_HUGE) |
 			     (vmx_backend.format.dirty ? 0 : WISP_QUIRK_NO_DIRTY);

@@ -149,6 +149,37 @@ TEST_F(forks, reset_before_use)
 	EXPECT_EQ(7, found(self));
 }
 
+/* From the second on by what the hardware marked: the page is its own, and stays so. */
+TEST_F(forks, reset_in_each_round)
+{
+	for (int round = 0; round < 5; round++) {
+		EXPECT_EQ(7, found(self));
+		EXPECT_EQ(8ULL, word(self->vm, GUEST_DATA));
+		EXPECT_TRUE(guest_is_dirty(self->vm, GUEST_DATA));
+		ASSERT_EQ(0, raw_reset(self->vm, -1));
+		EXPECT_EQ(7ULL, word(self->vm, GUEST_DATA));
+	}
+}
+
+/*
+ * EPT has no accessed and dirty flags until a fork is reset, so that the CPU's walks of
+ * the guest's tables, where nothing is to be marked any more, copy no page. SVM's do.
+ */
+TEST_F(forks, walks_write_nothing)
+{
+	__u64 pages[16];
+	int n;
+
+	EXPECT_EQ(7, found(self));
+	n = raw_dirty(self->vm, pages, 16);
+	if (self->g.query.backend == WISP_BACKEND_SVM) {
+		EXPECT_LT(1, n);
+		return;
+	}
+	EXPECT_EQ(1, n);
+	EXPECT_EQ(GUEST_DATA, pages[0]);
+}
+
 /* The pages that a fork's guest no longer has are not read when they are gone. */
 TEST_F(forks, discarded_and_frozen)
 {
