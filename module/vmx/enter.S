@@ -47,7 +47,7 @@ SYM_FUNC_START_LOCAL(history_jumps)
 SYM_FUNC_END(history_jumps)
 
 /*
- * int vmx_enter(struct wisp_general *general, u32 flags)
+ * int vmx_enter(struct wisp_general *general, u32 flags, u64 *host_rsp)
  *
  * Interrupts are off. An exit goes on at vmx_exited with the stack as it is at
  * the entry, where the pointer to the registers is its top.
@@ -56,9 +56,12 @@ SYM_FUNC_START(vmx_enter)
 	PUSH_HOST
 	push	%rdi
 
+	cmp	%rsp, (%rdx)
+	je	11f
 	mov	$HOST_RSP, %eax
 1:	vmwrite	%rsp, %rax
-
+	mov	%rsp, (%rdx)
+11:
 	/* What comes behind loads nothing but what is the guest's. */
 	testb	$VMX_ENTER_VERW, %sil
 	jz	2f

@@ -512,7 +512,9 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 
 	if (vmx->launched)
 		flags |= VMX_ENTER_RESUME;
-	failed = vmx_enter(&vcpu->general, flags);
+	failed = vmx_enter(&vcpu->general, flags, &vmx->have.host_rsp);
+	if (unlikely(failed))
+		vmx->have.host_rsp = 0;	/* written or not */
 	if (vmx->inject)
 		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	vmx->inject = 0;

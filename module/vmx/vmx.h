@@ -59,7 +59,7 @@ struct vmx_fields {
 	u64 rsp;
 	u64 rflags;
 	u64 shadow;			/* GUEST_INTERRUPTIBILITY_INFO */
-	u64 host_cr0, host_cr3, host_cr4, host_fs_base, host_efer;
+	u64 host_cr0, host_cr3, host_cr4, host_fs_base, host_efer, host_rsp;
 };
 
 struct vmx_vcpu {
@@ -120,7 +120,7 @@ static inline void vmx_update(unsigned long field, u64 value, u64 *have)
  * enter.S. Returns 0 after an exit; 1 where VMLAUNCH or VMRESUME failed, 2 where
  * VMX is off: the guest was not entered.
  */
-int vmx_enter(struct wisp_general *general, u32 flags);
+int vmx_enter(struct wisp_general *general, u32 flags, u64 *host_rsp);
 extern const char vmx_exited[];
 
 /* caps.c. Returns 0 or -EOPNOTSUPP, and says why in the log. */
