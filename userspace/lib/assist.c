@@ -345,7 +345,7 @@ static void transfer_port(struct insn *insn, const struct element *element)
 	uint16_t port = (uint16_t)insn->state->general.rdx;
 	uint64_t value = in ? 0 : insn_read(insn, &element->from);
 
-	insn->io->port(insn->io->opaque, port, in, &value, element->size);
+	insn->walk.io->port(insn->walk.io->opaque, port, in, &value, element->size);
 	if (in)
 		insn_write(insn, &element->to, value);
 }
@@ -492,9 +492,8 @@ int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
 		     const struct wisp_io *io)
 {
 	struct insn insn = {
-		.vm = vm,
 		.state = &page->state,
-		.io = io,
+		.walk = { .vm = vm, .io = io, .control = &page->state.control },
 		.device_page = INSN_NO_PAGE,
 	};
 	int ret;
@@ -526,9 +525,8 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 {
 	const struct wisp_exit *exit = &page->exit;
 	struct insn insn = {
-		.vm = vm,
 		.state = &page->state,
-		.io = io,
+		.walk = { .vm = vm, .io = io, .control = &page->state.control },
 		.device_page = exit->memory.gpa & -(uint64_t)WISP_PAGE_SIZE,
 		.in_slot = exit->memory.flags & WISP_MEMORY_SLOT,
 	};

@@ -12,17 +12,6 @@
 
 static _Thread_local struct decoded remembered[1 << REMEMBERED_BITS];
 
-/* Its last byte is not 0: no key is like that of a place where nothing is. */
-static void make_key(uint64_t *key, ZydisMachineMode mode, const uint8_t *bytes,
-		     size_t size)
-{
-	uint8_t padded[INSN_SIZE + 1] = { 0 };
-
-	memcpy(padded, bytes, size);
-	padded[INSN_SIZE] = (uint8_t)(size | (unsigned int)mode << 4);
-	memcpy(key, padded, sizeof(padded));
-}
-
 /* Fibonacci hashing. */
 static unsigned int place(const uint64_t *key)
 {
@@ -41,13 +30,15 @@ static ZydisStackWidth stack_width(ZydisMachineMode mode)
 	}
 }
 
-const struct decoded *decode(ZydisMachineMode mode, const uint8_t *bytes, size_t size)
+const struct decoded *decode(ZydisMachineMode mode, uint8_t *bytes, size_t size)
 {
 	struct decoded *decoded;
 	ZydisDecoder decoder;
 	uint64_t key[2];
 
-	make_key(key, mode, bytes, size);
+	/* It is not 0: no key is like that of a place where nothing is. */
+	bytes[INSN_SIZE] = (uint8_t)(size | (unsigned int)mode << 4);
+	memcpy(key, bytes, sizeof(key));
 	decoded = &remembered[place(key)];
 	if (decoded->key[0] == key[0] && decoded->key[1] == key[1])
 		return decoded;

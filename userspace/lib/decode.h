@@ -23,10 +23,11 @@ struct decoded {
 };
 
 /*
- * Decodes the instruction that @size bytes (1 to INSN_SIZE) begin with. What it
- * returns stays until this thread decodes the next one; NULL: @bytes do not begin
- * with a whole instruction.
+ * Decodes the instruction that @size bytes (1 to INSN_SIZE) of INSN_SIZE + 1 begin with.
+ * The last one is overwritten, and the others are only to be the same the next time.
+ * What it returns stays until this thread decodes the next one; NULL: @bytes do not
+ * begin with a whole instruction.
  */
-const struct decoded *decode(ZydisMachineMode mode, const uint8_t *bytes, size_t size);
+const struct decoded *decode(ZydisMachineMode mode, uint8_t *bytes, size_t size);
 
 #endif

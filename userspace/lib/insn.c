@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "alu.h"
-#include "walk.h"
 
 #define CR0_PE		(1ULL << 0)
 #define EFER_LMA	(1ULL << 10)
@@ -39,17 +38,11 @@ static unsigned int in_page(uint64_t address, unsigned int size)
 static int translate(struct insn *insn, uint64_t gva, uint32_t access,
 		     uint64_t *gpa)
 {
-	const struct walk walk = {
-		.vm = insn->vm,
-		.io = insn->io,
-		.control = &insn->state->control,
-		.gva = gva,
-		.access = access,
-		.user = is_user(insn->state),
-		.no_smap = insn->state->general.rflags & FLAG_AC,
-	};
-	int ret = walk_translate(&walk, gpa, &insn->fault_code);
+	int ret;
 
+	insn->walk.gva = gva;
+	insn->walk.access = access;
+	ret = walk_translate(&insn->walk, gpa, &insn->fault_code);
 	if (ret != -EFAULT)
 		return ret ? -EFAULT : 0;
 	insn->fault_gva = gva;
@@ -81,7 +74,7 @@ static size_t fetch(struct insn *insn, uint8_t *bytes)
 		unsigned int size = in_page(gva, INSN_SIZE - done);
 
 		if (translate(insn, gva, WISP_PROT_EXEC, &gpa) ||
-		    walk_read(insn->vm, insn->io, gpa, bytes + done, size))
+		    walk_read(insn->walk.vm, insn->walk.io, gpa, bytes + done, size))
 			break;
 		done += size;
 	}
@@ -100,20 +93,24 @@ static ZydisMachineMode machine_mode(const struct insn *insn)
 
 int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size)
 {
-	uint8_t fetched[INSN_SIZE];
+	uint8_t code[INSN_SIZE + 1] = { 0 };
 	const struct decoded *decoded = NULL;
 	ZydisMachineMode mode;
 
+	insn->walk.user = is_user(insn->state);
+	insn->walk.no_smap = insn->state->general.rflags & FLAG_AC;
 	insn->bits = code_bits(insn->state);
 	mode = machine_mode(insn);
-	if (size)
-		decoded = decode(mode, bytes, size);
+	if (size) {
+		memcpy(code, bytes, size);
+		decoded = decode(mode, code, size);
+	}
 	if (!decoded) {
 		/* What the hardware gave may be cut off. */
-		size = fetch(insn, fetched);
+		size = fetch(insn, code);
 		if (!size)
 			return -EFAULT;
-		decoded = decode(mode, fetched, size);
+		decoded = decode(mode, code, size);
 	}
 	if (!decoded)
 		return size < INSN_SIZE ? -EFAULT : -EOPNOTSUPP;
@@ -296,11 +293,10 @@ static void access_device(struct insn *insn, uint64_t gpa, bool read,
 			  uint8_t *data, unsigned int size)
 {
 	while (size) {
-		unsigned int part = size >= 8 ? 8 : size >= 4 ? 4 :
-				    size >= 2 ? 2 : 1;
+		unsigned int part = 1U << (31 - __builtin_clz(size));
 
-		if (insn->io->memory)
-			insn->io->memory(insn->io->opaque, gpa, read, data,
+		if (insn->walk.io->memory)
+			insn->walk.io->memory(insn->walk.io->opaque, gpa, read, data,
 					 part);
 		gpa += part;
 		data += part;
@@ -313,7 +309,7 @@ static void read_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 {
 	bool device = page_of(gpa) == insn->device_page && !insn->in_slot;
 
-	if (device || walk_read(insn->vm, insn->io, gpa, data, size))
+	if (device || walk_read(insn->walk.vm, insn->walk.io, gpa, data, size))
 		access_device(insn, gpa, true, data, size);
 }
 
@@ -322,7 +318,7 @@ static void write_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 {
 	bool device = page_of(gpa) == insn->device_page;
 
-	if (device || wisp_write(insn->vm, gpa, data, size))
+	if (device || wisp_write(insn->walk.vm, gpa, data, size))
 		access_device(insn, gpa, false, data, size);
 }
 

@@ -7,15 +7,16 @@
 #include <wisp.h>
 
 #include "decode.h"
+#include "walk.h"
 
 /* No page has this address. */
 #define INSN_NO_PAGE	UINT64_MAX
 
 /**
  * struct insn - an instruction being assisted
- * @vm: vm fd
  * @state: the vCPU's registers
- * @io: who answers outside the slots
+ * @walk: its access to memory, with the vm fd and who answers outside the slots; what
+ *	is the same for all of them is set when it is decoded
  * @bits: 16, 32 or 64: the mode of the code
  * @device_page: gpa of the page that the exit is about, or INSN_NO_PAGE
  * @in_slot: that page is in a slot, which may be read
@@ -26,9 +27,8 @@
  * @operands: of @decoded, the hidden ones too
  */
 struct insn {
-	int vm;
 	struct wisp_state *state;
-	const struct wisp_io *io;
+	struct walk walk;
 	unsigned int bits;
 	uint64_t device_page;
 	bool in_slot;
