@@ -214,6 +214,28 @@ static void resets(void)
 	CHECK_EQUAL(power, POWER_ON);
 }
 
+/* Bit 10 of an address is the function's, and in 0xcf9 the reset. */
+static void pci_addresses_do_not_reset(void)
+{
+	start();
+	for (uint32_t function = 0; function < 8; function++) {
+		out(0xcf8, 4, 0x80000000 | function << 8);
+		CHECK_EQUAL(in(0xcf8, 4), 0xffffffff);
+		CHECK_EQUAL(in(0xcf9, 1), 0);
+	}
+	out(0xcf8, 4, 0xffffffff);
+	CHECK_EQUAL(power, POWER_ON);
+	/* Narrower, its bytes are ports like others. */
+	out(0xcf8, 1, 0x06);
+	out(0xcfa, 2, 0x0606);
+	CHECK_EQUAL(power, POWER_ON);
+	out(0xcf9, 2, 0x02);
+	CHECK_EQUAL(in(0xcf9, 2), 0xff02);
+	CHECK_EQUAL(in(0xcf8, 2), 0x02ff);
+	out(0xcf8, 2, 0x0600);
+	CHECK_EQUAL(power, POWER_RESET);
+}
+
 static bool sums_to_zero(const uint8_t *data, size_t size)
 {
 	uint8_t sum = 0;
@@ -277,6 +299,7 @@ int main(void)
 		TAP_TEST(power_off),
 		TAP_TEST(pm_timer_runs),
 		TAP_TEST(resets),
+		TAP_TEST(pci_addresses_do_not_reset),
 		TAP_TEST(tables_are_linked),
 	};
 

@@ -3,19 +3,38 @@
 
 #include <stddef.h>
 
-int bus_add(struct bus *bus, uint16_t first, uint16_t last, unsigned int width,
-	    const struct bus_ops *ops, void *device)
+static int add(struct bus *bus, struct bus_range range)
 {
 	if (bus->count == BUS_RANGES)
 		return -1;
-	bus->ranges[bus->count++] = (struct bus_range){
+	bus->ranges[bus->count++] = range;
+	return 0;
+}
+
+int bus_add(struct bus *bus, uint16_t first, uint16_t last, unsigned int width,
+	    const struct bus_ops *ops, void *device)
+{
+	return add(bus, (struct bus_range){
 		.ops = ops,
 		.device = device,
 		.first = first,
 		.last = last,
+		.least = 1,
 		.width = width,
-	};
-	return 0;
+	});
+}
+
+int bus_add_whole(struct bus *bus, uint16_t port, unsigned int width,
+		  const struct bus_ops *ops, void *device)
+{
+	return add(bus, (struct bus_range){
+		.ops = ops,
+		.device = device,
+		.first = port,
+		.last = (uint16_t)(port + width - 1),
+		.least = width,
+		.width = width,
+	});
 }
 
 /* The range that takes this access whole, or NULL. */
@@ -26,7 +45,7 @@ static const struct bus_range *find(const struct bus *bus, uint16_t port,
 		const struct bus_range *range = &bus->ranges[i];
 
 		if (port >= range->first && port + size - 1 <= range->last &&
-		    size <= range->width)
+		    size >= range->least && size <= range->width)
 			return range;
 	}
 	return NULL;

@@ -23,6 +23,7 @@ struct bus_range {
 	void *device;
 	uint16_t first;
 	uint16_t last;
+	unsigned int least;	/* bytes; narrower accesses are others' */
 	unsigned int width;	/* bytes; wider accesses come in parts */
 };
 
@@ -36,6 +37,13 @@ struct bus {
 /* Ranges must not overlap. Returns 0, or -1 when there is no room. */
 int bus_add(struct bus *bus, uint16_t first, uint16_t last, unsigned int width,
 	    const struct bus_ops *ops, void *device);
+
+/*
+ * Takes accesses of just @width bytes at @port: narrower ones there are those of
+ * other ranges. Returns as bus_add().
+ */
+int bus_add_whole(struct bus *bus, uint16_t port, unsigned int width,
+		  const struct bus_ops *ops, void *device);
 
 /* Ports of no device read as ones, and writes to them are dropped. */
 uint32_t bus_in(struct bus *bus, uint64_t now, uint16_t port,

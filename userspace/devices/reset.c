@@ -6,6 +6,9 @@
 #define PORT92_A20		0x02
 #define CONTROL_RESET		0x04
 
+/* Of the configuration address, a dword: RESET_CONTROL_PORT is one of its bytes. */
+#define PCI_CONFIG_PORT		0xcf8
+
 /* No byte to read and room for one to write: Linux finds no keyboard. */
 static uint32_t i8042_in(void *device, uint64_t now, uint16_t offset,
 			 unsigned int size)
@@ -58,11 +61,24 @@ static void control_out(void *device, uint64_t now, uint16_t offset,
 	reset->control = value & ~CONTROL_RESET;
 }
 
+/* There is no PCI: as on a bus where nobody takes it. */
+static uint32_t config_in(void *device, uint64_t now, uint16_t offset,
+			  unsigned int size)
+{
+	return UINT32_MAX;
+}
+
+static void config_out(void *device, uint64_t now, uint16_t offset,
+		       unsigned int size, uint32_t value)
+{
+}
+
 static const struct bus_ops i8042_ops = { .in = i8042_in, .out = i8042_out };
 static const struct bus_ops port92_ops = { .in = port92_in, .out = port92_out };
 static const struct bus_ops control_ops = {
 	.in = control_in, .out = control_out,
 };
+static const struct bus_ops config_ops = { .in = config_in, .out = config_out };
 
 void reset_init(struct reset *reset, enum power *power)
 {
@@ -75,8 +91,10 @@ int reset_attach(struct reset *reset, struct bus *bus)
 		return -1;
 	if (bus_add(bus, 0x92, 0x92, 1, &port92_ops, reset))
 		return -1;
-	return bus_add(bus, RESET_CONTROL_PORT, RESET_CONTROL_PORT, 1,
-		       &control_ops, reset);
+	if (bus_add(bus, RESET_CONTROL_PORT, RESET_CONTROL_PORT, 1,
+		    &control_ops, reset))
+		return -1;
+	return bus_add_whole(bus, PCI_CONFIG_PORT, 4, &config_ops, reset);
 }
 
 void reset_state(struct reset *reset, struct state *state)
