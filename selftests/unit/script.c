@@ -85,6 +85,36 @@ static void bounds_a_line(void)
 	CHECK(!show("\n") && show("wisp-end-0\n"));
 }
 
+/* However long the line is that its output leaves open. */
+static void finds_the_status_behind_a_long_line(void)
+{
+	static const size_t sizes[] = {
+		65000, 65526, 65527, 65528, 65536, 65600, 200000,
+	};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		start("cat image");
+		for (size_t n = 0; n < sizes[i]; n++)
+			script_put(&script, 'y');
+		CHECK(!show("wisp-begin\n"));
+		CHECK(script.has_begun);
+		for (size_t n = 0; n < sizes[i]; n++)
+			script_put(&script, 'y');
+		CHECK(show("wisp-end-213\n"));
+		CHECK_EQUAL(script.status, 213);
+		CHECK(script.output.size >= 60000 && script.output.size < 100000);
+	}
+}
+
+static void a_mark_without_a_status_is_output(void)
+{
+	start("echo wisp-end-");
+	CHECK(!show("wisp-begin\nwisp-end-\n"));
+	CHECK(show("wisp-end-3\n"));
+	CHECK_EQUAL(script.status, 3);
+	CHECK(output_is("wisp-end-\n"));
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
@@ -93,6 +123,8 @@ int main(void)
 		TAP_TEST(takes_output_that_ends_no_line),
 		TAP_TEST(takes_no_output),
 		TAP_TEST(bounds_a_line),
+		TAP_TEST(finds_the_status_behind_a_long_line),
+		TAP_TEST(a_mark_without_a_status_is_output),
 	};
 
 	return TAP_RUN(tests);

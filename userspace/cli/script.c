@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "script.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +10,9 @@
 /* In what is typed they are not whole, since the terminal echoes that. */
 #define BEGIN		"wisp-begin"
 #define END		"wisp-end-"
-/* What a guest prints beyond these is lost. */
+/* What a guest prints beyond these is lost, but a line's last bytes. */
 #define LINE_MAX	(1 << 16)
+#define LINE_TAIL	64
 #define OUTPUT_MAX	(1 << 26)
 
 #define TYPED_BEGIN	"wi''sp-begin"
@@ -49,10 +51,20 @@ size_t script_read(struct script *script, uint8_t *data, size_t size)
 	return size;
 }
 
+/* The mark, with the status behind it; NULL: it is not in @line. */
+static char *find_end(char *line)
+{
+	char *end = strstr(line, END);
+
+	while (end && !isdigit((unsigned char)end[strlen(END)]))
+		end = strstr(end + 1, END);
+	return end;
+}
+
 /* @line ends with a zero. The mark may be behind output that ends no line. */
 static void take_line(struct script *script, char *line)
 {
-	char *end = strstr(line, END);
+	char *end = find_end(line);
 
 	if (!script->has_begun) {
 		script->has_begun = strstr(line, BEGIN);
@@ -70,14 +82,29 @@ static void take_line(struct script *script, char *line)
 		file_append(&script->output, "\n", 1);
 }
 
+/* The mark is the end of its line, however long that is. */
+static void add_to_line(struct script *script, uint8_t byte)
+{
+	struct file *line = &script->line;
+	uint8_t *tail;
+
+	if (line->size < LINE_MAX) {
+		file_append(line, &byte, 1);
+		return;
+	}
+	tail = line->data + LINE_MAX - LINE_TAIL;
+	memmove(tail, tail + 1, LINE_TAIL - 1);
+	tail[LINE_TAIL - 1] = byte;
+}
+
 bool script_put(struct script *script, uint8_t byte)
 {
 	if (byte == '\n') {
 		if (!file_append(&script->line, "", 1))
 			take_line(script, (char *)script->line.data);
 		script->line.size = 0;
-	} else if (byte && byte != '\r' && script->line.size < LINE_MAX) {
-		file_append(&script->line, &byte, 1);
+	} else if (byte && byte != '\r') {
+		add_to_line(script, byte);
 	}
 	return script->has_ended;
 }
