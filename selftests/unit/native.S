@@ -128,6 +128,12 @@ native_cases:
 	insn	repne \op\size
 	.endr
 	.endr
+	/* To a CPU that is REP. */
+	.irp	op, movs, stos, lods
+	.irp	size, b, w, l, q
+	insn	repne \op\size
+	.endr
+	.endr
 	insn	gs movsb
 	insn	gs rep movsl
 
