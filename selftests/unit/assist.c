@@ -397,30 +397,57 @@ static void operand_across_the_edge(void)
 	}
 }
 
-/* Against a slot's protection: reads are RAM's, writes come to the VMM. */
+static int assist_protected(uint32_t access, uint32_t flags)
+{
+	page.state.general.rip = CODE;
+	page.exit = (struct wisp_exit){
+		.reason = WISP_EXIT_MEMORY,
+		.memory = {
+			.gpa = device.gpa,
+			.access = access,
+			.flags = flags,
+		},
+	};
+	return wisp_assist_memory(vm, &page, &io);
+}
+
+/* Against a protection: reads are RAM's, writes come to the VMM. */
 static void protected_slot(void)
 {
 	static const uint8_t code[] = { 0x01, 0x03 };	/* add %eax, (%rbx) */
+	static const uint32_t flags[] = {
+		WISP_MEMORY_SLOT, WISP_MEMORY_PROTECTED,
+	};
+	uint32_t value = 40;
+
+	for (size_t i = 0; i < 2; i++) {
+		start(CODE + 2 * PAGE);
+		device.gpa = CODE + PAGE;
+		wisp_write(vm, device.gpa, &value, 4);
+		*general(RBX) = device.gpa;
+		*general(RAX) = 2;
+		set_code(code, sizeof(code));
+		CHECK_EQUAL(assist_protected(WISP_PROT_WRITE, flags[i]), 0);
+		CHECK_EQUAL(*(uint32_t *)device.data, 42);
+		CHECK_EQUAL(guest_read64(vm, device.gpa), 40);
+		CHECK_EQUAL(device.reads, 0);
+	}
+}
+
+/* Where not even reading is allowed, both do. */
+static void protected_from_reading(void)
+{
+	static const uint8_t code[] = { 0x8b, 0x03 };	/* mov (%rbx), %eax */
 	uint32_t value = 40;
 
 	start(CODE + 2 * PAGE);
 	device.gpa = CODE + PAGE;
 	wisp_write(vm, device.gpa, &value, 4);
 	*general(RBX) = device.gpa;
-	*general(RAX) = 2;
+	*(uint32_t *)device.data = 41;
 	set_code(code, sizeof(code));
-	page.exit = (struct wisp_exit){
-		.reason = WISP_EXIT_MEMORY,
-		.memory = {
-			.gpa = device.gpa,
-			.access = WISP_PROT_WRITE,
-			.flags = WISP_MEMORY_SLOT,
-		},
-	};
-	CHECK_EQUAL(wisp_assist_memory(vm, &page, &io), 0);
-	CHECK_EQUAL(*(uint32_t *)device.data, 42);
-	CHECK_EQUAL(guest_read64(vm, device.gpa), 40);
-	CHECK_EQUAL(device.reads, 0);
+	CHECK_EQUAL(assist_protected(WISP_PROT_READ, WISP_MEMORY_PROTECTED), 0);
+	CHECK_EQUAL(*general(RAX), 41);
 }
 
 /* A long REP comes in parts, and ends where the page does. */
@@ -772,6 +799,7 @@ int main(void)
 		TAP_TEST(refuses_what_it_does_not_know),
 		TAP_TEST(operand_across_the_edge),
 		TAP_TEST(protected_slot),
+		TAP_TEST(protected_from_reading),
 		TAP_TEST(long_repeat),
 		TAP_TEST(target_takes_a_page_fault),
 		TAP_TEST(rights_count),

@@ -520,6 +520,17 @@ static int do_memory(struct insn *insn)
 	return ret;
 }
 
+/*
+ * Whether the page is RAM that may be read. A slot always may; of WISP_PROTECT an
+ * exit tells only what was refused.
+ */
+static bool is_readable(const struct wisp_exit *exit)
+{
+	return exit->memory.flags & WISP_MEMORY_SLOT ||
+	       (exit->memory.flags & WISP_MEMORY_PROTECTED &&
+		exit->memory.access != WISP_PROT_READ);
+}
+
 int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 		       const struct wisp_io *io)
 {
@@ -528,7 +539,7 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 		.state = &page->state,
 		.walk = { .vm = vm, .io = io, .control = &page->state.control },
 		.device_page = exit->memory.gpa & -(uint64_t)WISP_PAGE_SIZE,
-		.in_slot = exit->memory.flags & WISP_MEMORY_SLOT,
+		.in_slot = is_readable(exit),
 	};
 	size_t size = exit->memory.inst_bytes_len;
 	int ret;

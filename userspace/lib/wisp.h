@@ -554,7 +554,9 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  *
  * Limits: no single step (RFLAGS.TF) is reported behind the instruction; of two
  * memory operands the one that did not exit is not checked against its
- * segment's limit.
+ * segment's limit, nor any page but that of the exit against wisp_protect(): RAM
+ * there is read and written. What reads and writes a page of which wisp_protect()
+ * allows nothing may exit as a write; then the old value is that of the RAM.
  */
 #define WISP_ASSIST_WANT                                           \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
@@ -600,8 +602,8 @@ int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
  * wisp_assist_memory() - complete WISP_EXIT_MEMORY
  * @vm: vm fd
  * @page: shared page with the exit and the registers
- * @io: who answers for the addresses outside the slots and for those against a
- *	slot's protection
+ * @io: who answers for the addresses outside the slots, and for what is against a
+ *	slot's protection or wisp_protect(): where reading is allowed, for writes
  *
  * Knows MOV, MOVZX, MOVSX, MOVSXD, MOVS, STOS, LODS, CMPS, SCAS, AND, OR, XOR,
  * ADD, ADC, SUB, SBB, CMP, TEST, INC, DEC, NEG, NOT, XCHG, BT, BTS, BTR, BTC.
