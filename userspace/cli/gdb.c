@@ -217,13 +217,16 @@ static void give_back_int3(struct gdb *gdb)
 	};
 }
 
-/* Whether the guest is at a trap of ours: then it has stopped. */
+/*
+ * Whether the guest is at a trap of ours: then it has stopped. As when that was put
+ * there, rights do not count: SMEP keeps who is no user from fetching there.
+ */
 static bool take_trap(struct gdb *gdb)
 {
 	uint64_t gpa;
 
 	if (wisp_translate(gdb->vm, &gdb->state, linear_rip(&gdb->state),
-			   WISP_PROT_EXEC, 0, &gpa) ||
+			   WISP_PROT_READ, 0, &gpa) ||
 	    !breakpoints_at(&gdb->breakpoints, gpa))
 		return false;
 	stop(gdb, SIGNAL_TRAP, "swbreak:;");

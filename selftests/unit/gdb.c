@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/* gdb's stub without gdb: what it makes of exits and of packets. */
+#include "gdb.h"
+#include "guest.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "tap.h"
+
+#define ROOT		0x1000
+#define CODE_GPA	0x5000
+#define CODE_GVA	0x400000UL
+#define SIZE		0x8000
+#define BP_VECTOR	3
+
+static struct gdb gdb;
+static struct wisp_vcpu_page page;
+static struct wisp_state state;
+static int vm = -1;
+static int peer = -1;
+
+/* A memfd has none: the linker has the stub call this instead. */
+int __wrap_wisp_get_state(int fd, uint32_t vcpu, uint32_t groups,
+			  struct wisp_state *to);
+int __wrap_wisp_get_state(int fd, uint32_t vcpu, uint32_t groups,
+			  struct wisp_state *to)
+{
+	*to = state;
+	return 0;
+}
+
+/* 64-bit code of the user's, on a CPU that has SMEP; gdb is connected. */
+static void start(void)
+{
+	int fds[2];
+
+	if (vm >= 0) {
+		close(vm);
+		close(peer);
+		close(gdb.rsp.fd);
+		close(gdb.watch_fd);
+	}
+	vm = guest_create(SIZE);
+	guest_write64(vm, ROOT, 0x2007);
+	guest_write64(vm, 0x2000, 0x3007);
+	guest_write64(vm, 0x3010, 0x4007);
+	guest_write64(vm, 0x4000, CODE_GPA | 7);
+	state = (struct wisp_state){
+		.general.rip = CODE_GVA,
+		.control = {
+			.cr0 = CR0_PE | CR0_PG | CR0_WP,
+			.cr3 = ROOT,
+			.cr4 = CR4_PAE | CR4_SMEP,
+			.efer = EFER_LMA | EFER_NXE,
+		},
+	};
+	memset(&page, 0, sizeof(page));
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds)) {
+		perror("socketpair");
+		exit(1);
+	}
+	peer = fds[1];
+	gdb = (struct gdb){
+		.vm = vm,
+		.page = &page,
+		.watch_fd = eventfd(0, EFD_CLOEXEC),
+		.rsp = { .listener = -1, .fd = fds[0] },
+		.breakpoints = { .vm = vm, .trap = BREAKPOINT_INT3 },
+		.stands = true,
+	};
+	gdb.watched = -1;
+}
+
+static void take_int3(uint64_t rip)
+{
+	state.general.rip = rip;
+	gdb.stands = false;
+	page.exit = (struct wisp_exit){
+		.reason = WISP_EXIT_DEBUG,
+		.debug.vector = BP_VECTOR,
+	};
+	gdb_take_exit(&gdb);
+}
+
+static void stops_in_user_code(void)
+{
+	start();
+	CHECK_EQUAL(breakpoints_add(&gdb.breakpoints, &state,
+				    BREAKPOINT_SOFTWARE, CODE_GVA, 1), 0);
+	CHECK_EQUAL(guest_read64(vm, CODE_GPA) & 0xff, BREAKPOINT_INT3);
+	take_int3(CODE_GVA);
+	CHECK(gdb.stands);
+	CHECK(strstr(gdb.reason, "swbreak"));
+	CHECK_EQUAL(page.inject.type, WISP_EVENT_NONE);
+}
+
+static void gives_back_what_is_the_guests(void)
+{
+	start();
+	breakpoints_add(&gdb.breakpoints, &state, BREAKPOINT_SOFTWARE, CODE_GVA,
+			1);
+	take_int3(CODE_GVA + 1);
+	CHECK(!gdb.stands);
+	CHECK_EQUAL(page.inject.type, WISP_EVENT_EXCEPTION);
+	CHECK_EQUAL(page.inject.vector, BP_VECTOR);
+	CHECK_EQUAL(page.state.general.rip, CODE_GVA + 2);
+}
+
+int main(void)
+{
+	static const struct tap_test tests[] = {
+		TAP_TEST(stops_in_user_code),
+		TAP_TEST(gives_back_what_is_the_guests),
+	};
+
+	return TAP_RUN(tests);
+}
