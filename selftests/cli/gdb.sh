@@ -155,6 +155,17 @@ byte=$(dd if="$tmp/saved/memory" bs=1 skip="$at" count=1 | hexdump -e '1/1 "0x%0
 says 'what is saved has no breakpoint' "^at $at: $byte\$"
 ended 7 'saved while gdb is there'
 
+# gdb may send its Ctrl-C together with what it is to interrupt.
+start --kernel $GUEST
+{
+	printf '$vCont;c#a8\003'
+	sleep 2
+} | nc -w 5 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err"
+grep -qF '$T02thread:1;#' "$tmp/out"
+result 'Ctrl-C right behind a continue'
+kill -TERM $wisp
+ended 5 'and SIGTERM'
+
 # Noise instead of gdb.
 start --kernel $GUEST
 printf '$zz#00$g#ff\003$m0,0#2e+-$X0,ffffffff:#00$%01000d' 7 |

@@ -73,6 +73,20 @@ static void start(void)
 	gdb.watched = -1;
 }
 
+static void send_text(const char *text)
+{
+	if (write(peer, text, strlen(text)) != (ssize_t)strlen(text))
+		abort();
+}
+
+static bool was_sent(const char *text)
+{
+	char data[256] = "";
+
+	return recv(peer, data, sizeof(data) - 1, MSG_DONTWAIT) > 0 &&
+	       strstr(data, text);
+}
+
 static void take_int3(uint64_t rip)
 {
 	state.general.rip = rip;
@@ -108,11 +122,50 @@ static void gives_back_what_is_the_guests(void)
 	CHECK_EQUAL(page.state.general.rip, CODE_GVA + 2);
 }
 
+static void goes_on(void)
+{
+	start();
+	send_text("$vCont;c#a8");
+	CHECK_EQUAL(gdb_serve(&gdb), GDB_RUN);
+	CHECK(!gdb.stands);
+	CHECK(!gdb_is_due(&gdb));
+	CHECK(was_sent("+"));
+}
+
+/* In one segment: nothing more comes that could be watched for. */
+static void ctrl_c_comes_with_the_continue(void)
+{
+	start();
+	send_text("$vCont;c#a8\003");
+	CHECK_EQUAL(gdb_serve(&gdb), GDB_RUN);
+	CHECK(!gdb.stands);
+	CHECK(gdb_is_due(&gdb));
+	CHECK_EQUAL(gdb_serve(&gdb), GDB_WAIT);
+	CHECK(gdb.stands);
+	CHECK(was_sent("$T02thread:1;#"));
+}
+
+/* What is no Ctrl-C is dropped while the guest runs. */
+static void noise_comes_with_the_continue(void)
+{
+	start();
+	send_text("$vCont;c#a8+$?#3f+");
+	CHECK_EQUAL(gdb_serve(&gdb), GDB_RUN);
+	for (int i = 0; i < 3 && gdb_is_due(&gdb); i++)
+		CHECK_EQUAL(gdb_serve(&gdb), GDB_RUN);
+	CHECK(!gdb_is_due(&gdb));
+	CHECK(!gdb.stands);
+	CHECK(!was_sent("$"));
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
 		TAP_TEST(stops_in_user_code),
 		TAP_TEST(gives_back_what_is_the_guests),
+		TAP_TEST(goes_on),
+		TAP_TEST(ctrl_c_comes_with_the_continue),
+		TAP_TEST(noise_comes_with_the_continue),
 	};
 
 	return TAP_RUN(tests);

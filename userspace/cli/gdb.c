@@ -73,9 +73,10 @@ static void *watch(void *opaque)
 	}
 }
 
+/* What was read already nobody would be woken for. */
 static void watch_on(struct gdb *gdb)
 {
-	atomic_store(&gdb->is_due, false);
+	atomic_store(&gdb->is_due, rsp_has_input(&gdb->rsp));
 	atomic_store(&gdb->watched, gdb_fd(gdb));
 	eventfd_write(gdb->watch_fd, 1);
 }

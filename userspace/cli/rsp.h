@@ -46,6 +46,12 @@ bool rsp_accept(struct rsp *rsp);
 /* Does not wait. */
 enum rsp_event rsp_read(struct rsp *rsp);
 
+/* Whether rsp_read() has something that was received with what it gave last. */
+static inline bool rsp_has_input(const struct rsp *rsp)
+{
+	return rsp->fd >= 0 && rsp->count;
+}
+
 void rsp_send(struct rsp *rsp, const char *data, size_t size);
 void rsp_send_text(struct rsp *rsp, const char *text);
 
