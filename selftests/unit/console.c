@@ -274,6 +274,40 @@ static void a_full_output_ends_with_the_time(void)
 	CHECK_EQUAL(finish(start(write_till_late)), GOOD << 8);
 }
 
+/* A prompt, and then nothing more to be written. */
+static void put_and_update(struct console *console, int woken)
+{
+	const uint64_t start = 1000;
+
+	console_put(console, 'x');
+	console_update(console, start);
+	if (!console->output_count)
+		_exit(4);
+	console_update(console, start + CONSOLE_DELAY_NS - 1);
+	if (!console->output_count)
+		_exit(5);
+	console_update(console, start + CONSOLE_DELAY_NS);
+	if (console->output_count)
+		_exit(6);
+	/* The next one waits as long. */
+	console_put(console, 'y');
+	console_update(console, start + CONSOLE_DELAY_NS + 1);
+	if (!console->output_count)
+		_exit(7);
+	sleep_on(console, woken);
+}
+
+static void output_that_ends_no_line_is_written(void)
+{
+	pid_t child = start(put_and_update);
+	char byte = 0;
+
+	CHECK_EQUAL(read(master, &byte, 1), 1);
+	CHECK_EQUAL(byte, 'x');
+	kill(child, SIGALRM);
+	CHECK_EQUAL(finish(child) & 0x7f, SIGALRM);
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
@@ -286,6 +320,7 @@ int main(void)
 		TAP_TEST(a_full_queue_still_quits),
 		TAP_TEST(a_full_output_still_quits),
 		TAP_TEST(a_full_output_ends_with_the_time),
+		TAP_TEST(output_that_ends_no_line_is_written),
 	};
 
 	return TAP_RUN(tests);

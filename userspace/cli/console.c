@@ -285,6 +285,7 @@ void console_flush(struct console *console)
 	size_t left = console->output_count;
 
 	console->output_count = 0;
+	console->output_since = 0;
 	while (left && !console->is_broken && wait_writable(console)) {
 		ssize_t n = write(console->output_fd, from, left);
 
@@ -308,6 +309,22 @@ void console_put(struct console *console, uint8_t byte)
 	console->output[console->output_count++] = byte;
 	if (byte == '\n' || console->output_count == CONSOLE_SIZE)
 		console_flush(console);
+}
+
+void console_update(struct console *console, uint64_t now)
+{
+	if (!console->output_count)
+		return;
+	if (!console->output_since)
+		console->output_since = now;
+	else if (now >= console_deadline(console))
+		console_flush(console);
+}
+
+uint64_t console_deadline(const struct console *console)
+{
+	return console->output_since ?
+		       console->output_since + CONSOLE_DELAY_NS : UINT64_MAX;
 }
 
 int console_quit(const struct console *console)

@@ -12,6 +12,9 @@
 
 #define CONSOLE_SIZE	4096
 
+/* Output that ends no line waits so long for more. */
+#define CONSOLE_DELAY_NS	10000000
+
 /* What ended the console: a key, a script, or the number of a signal. */
 #define CONSOLE_QUIT_KEY	(-1)
 #define CONSOLE_QUIT_DONE	(-2)
@@ -41,6 +44,7 @@ struct console {
 	/* Owned by the writing thread. */
 	uint8_t output[CONSOLE_SIZE];
 	size_t output_count;
+	uint64_t output_since;	/* when it began to wait, 0: see console_update() */
 	bool is_broken;
 	bool in_line;		/* what was written has no end yet */
 	uint64_t deadline;	/* of host_now(): output waits no longer */
@@ -69,6 +73,12 @@ size_t console_read(struct console *console, uint8_t *data, size_t size);
 
 void console_put(struct console *console, uint8_t byte);
 void console_flush(struct console *console);
+
+/* Between two runs: writes what has waited. @now: nanoseconds of some clock. */
+void console_update(struct console *console, uint64_t now);
+
+/* When console_update() would write; UINT64_MAX: nothing waits. */
+uint64_t console_deadline(const struct console *console);
 
 /* Why to quit: 0 not at all, CONSOLE_QUIT_* or a signal. */
 int console_quit(const struct console *console);

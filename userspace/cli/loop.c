@@ -33,6 +33,7 @@ static void update_devices(struct machine *machine, uint64_t now)
 {
 	pit_update(&machine->pit, now);
 	rtc_update(&machine->rtc, now);
+	console_update(machine->console, now);
 	feed_uart(machine);
 }
 
@@ -50,7 +51,11 @@ static uint64_t next_deadline(const struct machine *machine, uint64_t now)
 static void set_budget(struct machine *machine, uint64_t now)
 {
 	uint64_t deadline = next_deadline(machine, now);
+	uint64_t output = console_deadline(machine->console);
 
+	/* What has been written is shown, whatever else the guest does. */
+	if (deadline > output)
+		deadline = output;
 	if (deadline == UINT64_MAX)
 		machine->page->budget_ns = 0;
 	else if (deadline < now + BUDGET_MIN_NS)
