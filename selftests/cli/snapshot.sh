@@ -198,6 +198,26 @@ sum
 run wisp fork "$bad" --exec true
 [ "$status" -eq 0 ]
 result 'the checksum is the one that is documented'
+
+# What a guest was told of its CPU, such as its name, is saved again as it was.
+copy
+entries=$(hexdump -s 52 -n 4 -e '1/4 "%u"' "$bad/state")
+for at in $(seq 136 32 $((104 + 32 * entries))); do
+	[ "$(hexdump -s "$at" -n 4 -e '1/4 "%x"' "$bad/state")" != 80000002 ] ||
+		put $((at + 16)) Wisp
+done
+sum
+cpuid() {
+	dd if="$1/state" bs=8 skip=17 count=$((4 * entries)) 2>/dev/null | md5sum
+}
+boot wisp resume "$bad" --timeout 200 --snapshot "$tmp/third"
+await 'going 42'
+kill -USR1 $wisp
+ended 7 'told of another CPU, and saved again'
+[ "$(cpuid "$bad")" != "$(cpuid "$dir")" ] &&
+	[ "$(cpuid "$bad")" = "$(cpuid "$tmp/third")" ]
+result 'it keeps what it was told'
+
 head -c 1000 "$dir/state" >"$bad/state"
 refused 1 'the snapshot is truncated' resume "$bad"
 : >"$bad/state"

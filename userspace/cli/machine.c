@@ -329,6 +329,14 @@ void machine_save(struct machine *machine)
 	};
 	int snapshot;
 
+	/* What the guest was told of its CPU need not be what this host has. */
+	if (machine->origin) {
+		saved.cpuid = machine->origin->cpuid;
+		saved.cpuid_count = machine->origin->cpuid_count;
+		saved.msrs = machine->origin->msrs;
+		saved.msr_count = machine->origin->msr_count;
+		saved.vm_flags = machine->origin->vm_flags;
+	}
 	machine_state(machine, &state);
 	saved.extra_size = state.at;
 	snapshot = wisp_snapshot(machine->vm);
@@ -375,11 +383,18 @@ int machine_image_open(struct machine_image *image, const char *path,
 	return -1;
 }
 
-void machine_image_close(struct machine_image *image)
+void machine_image_seal(struct machine_image *image)
 {
-	wisp_saved_free(&image->saved);
 	close_fd(image->snapshot);
 	close_fd(image->sys);
+	image->snapshot = -1;
+	image->sys = -1;
+}
+
+void machine_image_close(struct machine_image *image)
+{
+	machine_image_seal(image);
+	wisp_saved_free(&image->saved);
 }
 
 static int load_devices(struct machine *machine, const struct wisp_saved *saved)
@@ -406,6 +421,7 @@ int machine_fork(struct machine *machine, const struct machine_image *image,
 
 	init(machine, 0, ending);
 	machine->query = image->query;
+	machine->origin = &image->saved;
 	machine->sys = dup(image->sys);
 	machine->vm = wisp_fork(image->sys, image->snapshot);
 	if (machine->sys < 0 || machine->vm < 0) {

@@ -33,6 +33,7 @@ struct machine {
 	struct console *console;
 	struct gdb *gdb;	/* NULL: none */
 	struct trace *trace;	/* NULL: none */
+	const struct wisp_saved *origin;	/* what it was saved as, or NULL */
 
 	/* Owned by the vCPU's runner. */
 	struct bus bus;
@@ -80,6 +81,9 @@ void machine_save(struct machine *machine);
 /* The folder @path has one. As machine_create(). */
 int machine_image_open(struct machine_image *image, const char *path,
 		       struct ending *ending);
+/* No more are made of it; those that there are still refer to it. */
+void machine_image_seal(struct machine_image *image);
+/* All that were made of it have been destroyed. */
 void machine_image_close(struct machine_image *image);
 int machine_fork(struct machine *machine, const struct machine_image *image,
 		 struct ending *ending);

@@ -50,17 +50,16 @@ static const struct argp argp = {
 static void try_resume(struct session *session, const char *folder)
 {
 	struct machine_image image;
-	int ret;
 
 	if (session_start(session) ||
 	    machine_image_open(&image, folder, &session->ending))
 		return;
-	ret = machine_fork(&session->machine, &image, &session->ending);
+	if (!machine_fork(&session->machine, &image, &session->ending)) {
+		machine_image_seal(&image);
+		session_run(session);
+		machine_destroy(&session->machine);
+	}
 	machine_image_close(&image);
-	if (ret)
-		return;
-	session_run(session);
-	machine_destroy(&session->machine);
 }
 
 int command_resume(int argc, char **argv)
