@@ -42,4 +42,46 @@ run wisp run --kernel $GUEST --timeout 1 --trace=/dev/full
 [ "$status" -eq 4 ] && grep -q '^wisp: --trace: not all' "$tmp/err"
 result 'no room for the trace'
 
+# held_up OPTION...: a guest whose command waits for who has "$tmp/fifo"
+held_up() {
+	wisp run --kernel $GUEST "$@" >"$tmp/out" 2>"$tmp/err" &
+	wisp=$!
+	sleep 3
+}
+
+# ended STATUS: it has, at once
+ended() {
+	(
+		sleep 20
+		kill -KILL $wisp
+	) 2>/dev/null &
+	guard=$!
+	wait $wisp 2>/dev/null
+	status=$?
+	kill $guard 2>/dev/null
+	[ $status -eq "$1" ]
+}
+
+mkfifo "$tmp/fifo"
+held_up --trace="$tmp/fifo"
+kill -TERM $wisp
+ended 143
+result 'SIGTERM, while nobody opens the trace'
+held_up --timeout 1 --json="$tmp/fifo"
+kill -TERM $wisp
+ended 143
+result 'SIGTERM, while nobody opens the JSON file'
+
+# Who reads nothing does not hold up the end, by a signal or by the time.
+sleep 1000 <>"$tmp/fifo" &
+sleeper=$!
+held_up --trace="$tmp/fifo"
+kill -TERM $wisp
+ended 5 && grep -q '^wisp: --trace: not all' "$tmp/err"
+result 'SIGTERM, while nobody reads the trace'
+held_up --timeout 2 --trace="$tmp/fifo"
+ended 4 && grep -q '^wisp: --trace: not all' "$tmp/err"
+result 'timeout, while nobody reads the trace'
+kill $sleeper
+
 finish

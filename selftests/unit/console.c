@@ -170,6 +170,30 @@ static void signals_quit(void)
 	}
 }
 
+static void stop_and_sleep(struct console *console, int woken)
+{
+	console_stop(console);
+	if (write(STDOUT_FILENO, "!", 1) == 1)
+		sleep_on(console, woken);
+}
+
+/* What comes then, such as a report to who does not read it, can be ended. */
+static void signals_kill_behind_the_end(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+	for (size_t i = 0; i < 4; i++) {
+		pid_t child = start(stop_and_sleep);
+		char byte;
+
+		alarm(20);
+		CHECK_EQUAL(read(master, &byte, 1), 1);
+		kill(child, signals[i]);
+		CHECK_EQUAL(finish(child) & 0x7f, signals[i]);
+		alarm(0);
+	}
+}
+
 static void type(const char *text)
 {
 	wait_raw();
@@ -315,6 +339,7 @@ int main(void)
 		TAP_TEST(is_given_back_by_exit),
 		TAP_TEST(is_given_back_by_what_kills),
 		TAP_TEST(signals_quit),
+		TAP_TEST(signals_kill_behind_the_end),
 		TAP_TEST(ctrl_a_x_quits),
 		TAP_TEST(ctrl_a_is_a_prefix),
 		TAP_TEST(a_full_queue_still_quits),

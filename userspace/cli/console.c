@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "console.h"
+#include "file.h"
 #include "host.h"
 #include "script.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -57,11 +56,11 @@ void console_setup_signals(sigset_t *signals, bool saves)
 	struct sigaction old;
 
 	sigemptyset(signals);
-	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
-		sigaddset(signals, ends[i]);
 	if (saves)
 		sigaddset(signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+		sigaddset(signals, ends[i]);
 	for (size_t i = 0; i < sizeof(deaths) / sizeof(*deaths); i++)
 		if (!sigaction(deaths[i], NULL, &old) &&
 		    old.sa_handler != SIG_IGN)
@@ -188,23 +187,6 @@ static void *reader(void *opaque)
 	}
 }
 
-/*
- * A terminal or pipe that has room for a byte may not have it for the next: a
- * write that waits there could not be ended. The descriptor that is ours to be
- * made non-blocking is another one, since others share standard output.
- */
-static int open_output(void)
-{
-	struct stat stat;
-	int fd = -1;
-
-	if (!fstat(STDOUT_FILENO, &stat) &&
-	    (S_ISCHR(stat.st_mode) || S_ISFIFO(stat.st_mode)))
-		fd = open("/proc/self/fd/1",
-			  O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return fd < 0 ? dup(STDOUT_FILENO) : fd;
-}
-
 int console_start(struct console *console, const sigset_t *signals,
 		  void (*wake)(void *opaque), void *opaque)
 {
@@ -216,15 +198,18 @@ int console_start(struct console *console, const sigset_t *signals,
 	console->deadline = UINT64_MAX;
 	console->stop_fd = eventfd(0, EFD_CLOEXEC);
 	console->signal_fd = signalfd(-1, signals, SFD_CLOEXEC);
-	console->output_fd = open_output();
+	console->output_fd = file_reopen(STDOUT_FILENO);
 	if (console->stop_fd < 0 || console->signal_fd < 0 ||
 	    console->output_fd < 0)
 		return -errno;
 	pthread_mutex_init(&console->lock, NULL);
 	console->is_terminal = isatty(STDIN_FILENO);
+	pthread_sigmask(SIG_BLOCK, signals, &console->signals_before);
 	ret = pthread_create(&console->thread, NULL, reader, console);
-	if (ret)
+	if (ret) {
+		pthread_sigmask(SIG_SETMASK, &console->signals_before, NULL);
 		return -ret;
+	}
 	if (owns_terminal())
 		make_raw();
 	return 0;
@@ -236,6 +221,7 @@ void console_stop(struct console *console)
 	restore();
 	eventfd_write(console->stop_fd, 1);
 	pthread_join(console->thread, NULL);
+	pthread_sigmask(SIG_SETMASK, &console->signals_before, NULL);
 	pthread_mutex_destroy(&console->lock);
 	close(console->stop_fd);
 	close(console->signal_fd);
@@ -273,7 +259,7 @@ static bool wait_writable(const struct console *console)
 {
 	struct pollfd fd = { .fd = console->output_fd, .events = POLLOUT };
 
-	while (!console_quit(console) && host_now() < console->deadline)
+	while (!console_is_over(console))
 		if (poll(&fd, 1, 100) > 0)
 			return true;
 	return poll(&fd, 1, 0) > 0;
@@ -330,6 +316,11 @@ uint64_t console_deadline(const struct console *console)
 int console_quit(const struct console *console)
 {
 	return atomic_load(&console->quit);
+}
+
+bool console_is_over(const struct console *console)
+{
+	return console_quit(console) || host_now() >= console->deadline;
 }
 
 bool console_wants_save(const struct console *console)

@@ -29,6 +29,7 @@ struct console {
 	int stop_fd;
 	int output_fd;
 	bool is_terminal;
+	sigset_t signals_before;	/* blocked, when it was started */
 	struct script *script;		/* instead of a terminal, or NULL */
 	pthread_t thread;
 
@@ -54,13 +55,16 @@ struct console {
 };
 
 /*
- * Before any thread: signals that end the program are kept for the console,
- * with @saves SIGUSR1 too, and whatever kills it gives the terminal its modes
- * back.
+ * Before any thread: whatever kills the program gives the terminal its modes back.
+ * @signals gets those that are the console's: the ones that end the program, and with
+ * @saves SIGUSR1, which is blocked.
  */
 void console_setup_signals(sigset_t *signals, bool saves);
 
-/* Raw mode, and a thread that reads. Returns 0 or a negative errno. */
+/*
+ * Raw mode, and a thread that reads. Until it is stopped @signals are its, and end
+ * nothing: other threads have to have them blocked. Returns 0 or a negative errno.
+ */
 int console_start(struct console *console, const sigset_t *signals,
 		  void (*wake)(void *opaque), void *opaque);
 void console_stop(struct console *console);
@@ -82,6 +86,9 @@ uint64_t console_deadline(const struct console *console);
 
 /* Why to quit: 0 not at all, CONSOLE_QUIT_* or a signal. */
 int console_quit(const struct console *console);
+
+/* Whether nobody is to be waited for: quit was asked for, or the time is over. */
+bool console_is_over(const struct console *console);
 
 /* Whether SIGUSR1 came, where it is among console_setup_signals()'. */
 bool console_wants_save(const struct console *console);

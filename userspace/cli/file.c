@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -77,6 +78,24 @@ int file_read(struct file *file, const char *path)
 		ret = read_all(file, fd, (size_t)st.st_size);
 	close(fd);
 	return ret;
+}
+
+/*
+ * A terminal or pipe that has room for a byte may not have it for the next: a
+ * write that waits there could not be ended. The descriptor that is ours to be
+ * made non-blocking is another one, since others share @fd's.
+ */
+int file_reopen(int fd)
+{
+	struct stat stat;
+	char path[32];
+	int other = -1;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (!fstat(fd, &stat) &&
+	    (S_ISCHR(stat.st_mode) || S_ISFIFO(stat.st_mode)))
+		other = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return other < 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : other;
 }
 
 void file_free(struct file *file)

@@ -15,6 +15,13 @@ struct file {
 /* Each returns 0 or a negative errno. */
 int file_read(struct file *file, const char *path);
 int file_append(struct file *file, const void *data, size_t size);
+
+/*
+ * Another fd for the terminal or the pipe that @fd is, which does not wait, or else a
+ * copy of @fd; -1 with errno.
+ */
+int file_reopen(int fd);
+
 void file_free(struct file *file);
 
 #endif

@@ -107,10 +107,14 @@ static int start_gdb(struct session *session)
 {
 	struct machine *machine = &session->machine;
 	uint16_t port = session->gdb_port;
+	sigset_t before;
 	int ret;
 
+	/* Its thread takes none that are the console's. */
+	pthread_sigmask(SIG_BLOCK, &session->signals, &before);
 	ret = gdb_start(&session->gdb, &port, machine->vm, machine->page,
 			machine_wake, machine);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (ret) {
 		ending_set(&session->ending, ENDING_ERROR,
 			   "--gdb %u: %s: give another port", port,
@@ -128,7 +132,8 @@ static int start_trace(struct session *session)
 	const char *path = session->trace_path;
 	int ret;
 
-	ret = trace_open(&session->trace, path, session->json);
+	ret = trace_open(&session->trace, path, session->json,
+			 &session->console);
 	if (ret) {
 		ending_set(&session->ending, ENDING_ERROR,
 			   "--trace %s: %s: give a file that can be written",
@@ -142,7 +147,7 @@ static int start_trace(struct session *session)
 static void end_trace(struct session *session)
 {
 	if (trace_close(&session->trace))
-		fprintf(stderr, "wisp: --trace: not all of it could be written: free some room\n");
+		fprintf(stderr, "wisp: --trace: not all of it could be written: free some room, or read all of it\n");
 }
 
 static void run_guest(struct session *session)

@@ -1,20 +1,91 @@
 // SPDX-License-Identifier: MIT
 #include "trace.h"
 
+#include "console.h"
+#include "file.h"
+#include "host.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <unistd.h>
 
 #define BUFFER_SIZE	65536
 #define HEX		"0x%" PRIx64
 
-int trace_open(struct trace *trace, const char *path, bool is_json)
+/* Who takes nothing for so long, when all is to end, has stopped. */
+#define PATIENCE_NS	1000000000
+
+static bool wait_writable(const struct trace *trace)
 {
-	*trace = (struct trace){ .is_json = is_json };
-	trace->stream = path ? fopen(path, "we") : stderr;
-	if (!trace->stream)
+	struct pollfd fd = { .fd = trace->fd, .events = POLLOUT };
+	uint64_t start = host_now();
+
+	while (poll(&fd, 1, 100) <= 0)
+		if (console_is_over(trace->console) &&
+		    host_now() - start >= PATIENCE_NS)
+			return false;
+	return true;
+}
+
+static ssize_t write_some(void *cookie, const char *data, size_t size)
+{
+	struct trace *trace = cookie;
+	size_t done = 0;
+
+	while (done < size && !trace->is_broken) {
+		ssize_t n = 0;
+
+		if (wait_writable(trace))
+			n = write(trace->fd, data + done, size - done);
+		else
+			trace->is_broken = true;
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			trace->is_broken = true;
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+static int close_fd(void *cookie)
+{
+	struct trace *trace = cookie;
+
+	return close(trace->fd);
+}
+
+/* To be waited for is who opens a pipe for reading, not who reads it. */
+static int open_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+int trace_open(struct trace *trace, const char *path, bool is_json,
+	       const struct console *console)
+{
+	const cookie_io_functions_t functions = {
+		.write = write_some,
+		.close = close_fd,
+	};
+	int error;
+
+	*trace = (struct trace){ .is_json = is_json, .console = console };
+	trace->fd = path ? open_file(path) : file_reopen(STDERR_FILENO);
+	if (trace->fd < 0)
 		return -errno;
-	if (path)
-		setvbuf(trace->stream, NULL, _IOFBF, BUFFER_SIZE);
+	trace->stream = fopencookie(trace, "w", functions);
+	if (!trace->stream) {
+		error = errno;
+		close(trace->fd);
+		return -error;
+	}
+	setvbuf(trace->stream, NULL, path ? _IOFBF : _IOLBF, BUFFER_SIZE);
 	return 0;
 }
 
@@ -26,7 +97,7 @@ int trace_close(struct trace *trace)
 	trace->stream = NULL;
 	if (stream && (ferror(stream) || fflush(stream)))
 		ret = -EIO;
-	if (stream && stream != stderr && fclose(stream))
+	if (stream && fclose(stream))
 		ret = -EIO;
 	return ret;
 }

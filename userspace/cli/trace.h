@@ -7,14 +7,23 @@
 #include <stdio.h>
 #include <wisp.h>
 
+struct console;
+
 struct trace {
 	FILE *stream;		/* NULL: off */
 	bool is_json;
+	bool is_broken;		/* nothing more can be written */
+	int fd;
+	const struct console *console;
 	uint64_t start;		/* nanoseconds: what times are told from */
 };
 
-/* @path NULL: standard error. Returns 0 or a negative errno. */
-int trace_open(struct trace *trace, const char *path, bool is_json);
+/*
+ * @path NULL: standard error. While @console is not over, whoever reads it is waited
+ * for. Returns 0 or a negative errno.
+ */
+int trace_open(struct trace *trace, const char *path, bool is_json,
+	       const struct console *console);
 
 /* Returns 0, or a negative errno if something could not be written. */
 int trace_close(struct trace *trace);
