@@ -31,6 +31,9 @@ for timeout in '' 0 -1 x 1x nan inf 1e99; do
 done
 
 refused 1 'No such file' run --kernel /nothing
+refused 1 'No such file' run --kernel "$(printf '/\377')" --json="$tmp/json"
+grep -qF "$(printf '/\357\277\275: No such file')" "$tmp/json"
+result 'what JSON says of a name that is no text'
 refused 1 'not a regular file' run --kernel /tmp
 refused 1 'not a regular file' run --kernel /dev/zero
 refused 1 'No such file' run --kernel $KERNEL --initrd /nothing

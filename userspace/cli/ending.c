@@ -4,8 +4,10 @@
 #include <inttypes.h>
 #include <json.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include "stats.h"
+#include "utf8.h"
 
 void ending_set(struct ending *ending, enum ending_kind kind,
 		const char *format, ...)
@@ -148,6 +150,18 @@ static void add_crash(json_object *object, const struct ending *ending)
 				wisp_field_name(ending->field)));
 }
 
+/* It may have a path in it, which is any bytes, and be cut off at its end. */
+static void add_message(json_object *object, const struct ending *ending)
+{
+	struct file text = { 0 };
+
+	utf8_append(&text, (const uint8_t *)ending->message,
+		    strlen(ending->message));
+	json_object_object_add(object, "message", json_object_new_string_len(
+			(const char *)text.data ?: "", (int)text.size));
+	file_free(&text);
+}
+
 int ending_print_json(const struct ending *ending, FILE *stream)
 {
 	json_object *object = json_object_new_object();
@@ -158,8 +172,7 @@ int ending_print_json(const struct ending *ending, FILE *stream)
 			       json_object_new_string(kind_name(ending->kind)));
 	json_object_object_add(object, "status",
 			       json_object_new_int((int)ending->kind));
-	json_object_object_add(object, "message",
-			       json_object_new_string(ending->message));
+	add_message(object, ending);
 	json_object_object_add(object, "runs",
 			       json_object_new_uint64(ending->runs));
 	snprintf(seconds, sizeof(seconds), "%.3f",
