@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What this CPU's VMX can do: SDM Vol. 3, "VMX Capability Reporting Facility".
- * Controls that Wisp cannot do without are refused by their group's name; the
+ * Where a control that Wisp cannot do without is missing, the log has its name; the
  * others are used where they are.
  */
 #define pr_fmt(fmt) "wisp: " fmt
@@ -28,76 +28,118 @@ MODULE_PARM_DESC(vmx_without,
 #define vmx_without	0
 #endif
 
+enum { PIN, PRIMARY, SECONDARY, EXIT, ENTRY };
+
 static const struct {
 	const char *name;
 	u32 field;
 	u32 msr;
 	u32 *chosen;
-	u32 required;
-	u32 optional;
+} groups[] = {
+	[PIN] = { "pin-based", PIN_BASED_VM_EXEC_CONTROL,
+		  MSR_IA32_VMX_TRUE_PINBASED_CTLS, &vmx_caps.pin },
+	[PRIMARY] = { "primary", CPU_BASED_VM_EXEC_CONTROL,
+		      MSR_IA32_VMX_TRUE_PROCBASED_CTLS, &vmx_caps.primary },
+	[SECONDARY] = { "secondary", SECONDARY_VM_EXEC_CONTROL,
+			MSR_IA32_VMX_PROCBASED_CTLS2, &vmx_caps.secondary },
+	[EXIT] = { "exit", VM_EXIT_CONTROLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
+		   &vmx_caps.exit },
+	[ENTRY] = { "entry", VM_ENTRY_CONTROLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+		    &vmx_caps.entry },
+};
+
+/* By the SDM's names. What is not optional is required. */
+static const struct control {
+	u32 group;
+	u32 bit;
+	const char *name;
+	bool optional;
 } controls[] = {
-	{ "pin-based", PIN_BASED_VM_EXEC_CONTROL,
-	  MSR_IA32_VMX_TRUE_PINBASED_CTLS, &vmx_caps.pin,
-	  PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING |
-	  PIN_BASED_VIRTUAL_NMIS,
-	  PIN_BASED_VMX_PREEMPTION_TIMER },
-	{ "primary", CPU_BASED_VM_EXEC_CONTROL,
-	  MSR_IA32_VMX_TRUE_PROCBASED_CTLS, &vmx_caps.primary,
-	  CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_HLT_EXITING |
-	  CPU_BASED_MWAIT_EXITING | CPU_BASED_RDPMC_EXITING |
-	  CPU_BASED_TPR_SHADOW | CPU_BASED_UNCOND_IO_EXITING |
-	  CPU_BASED_MOV_DR_EXITING | CPU_BASED_USE_MSR_BITMAPS |
-	  CPU_BASED_MONITOR_EXITING | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS, 0 },
-	{ "secondary", SECONDARY_VM_EXEC_CONTROL,
-	  MSR_IA32_VMX_PROCBASED_CTLS2, &vmx_caps.secondary,
-	  SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
-	  SECONDARY_EXEC_WBINVD_EXITING,
-	  SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_ENABLE_RDTSCP |
-	  SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_ENCLS_EXITING },
-	{ "exit", VM_EXIT_CONTROLS, MSR_IA32_VMX_TRUE_EXIT_CTLS, &vmx_caps.exit,
-	  VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE |
-	  VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER, 0 },
-	{ "entry", VM_ENTRY_CONTROLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS, &vmx_caps.entry,
-	  VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_EFER,
-	  VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL },
+	{ PIN, PIN_BASED_EXT_INTR_MASK, "external-interrupt exiting" },
+	{ PIN, PIN_BASED_NMI_EXITING, "NMI exiting" },
+	{ PIN, PIN_BASED_VIRTUAL_NMIS, "virtual NMIs" },
+	{ PIN, PIN_BASED_VMX_PREEMPTION_TIMER, "activate VMX-preemption timer",
+	  true },
+	{ PRIMARY, CPU_BASED_USE_TSC_OFFSETTING, "use TSC offsetting" },
+	{ PRIMARY, CPU_BASED_HLT_EXITING, "HLT exiting" },
+	{ PRIMARY, CPU_BASED_MWAIT_EXITING, "MWAIT exiting" },
+	{ PRIMARY, CPU_BASED_RDPMC_EXITING, "RDPMC exiting" },
+	{ PRIMARY, CPU_BASED_TPR_SHADOW, "use TPR shadow" },
+	{ PRIMARY, CPU_BASED_MOV_DR_EXITING, "MOV-DR exiting" },
+	{ PRIMARY, CPU_BASED_UNCOND_IO_EXITING, "unconditional I/O exiting" },
+	{ PRIMARY, CPU_BASED_USE_MSR_BITMAPS, "use MSR bitmaps" },
+	{ PRIMARY, CPU_BASED_MONITOR_EXITING, "MONITOR exiting" },
+	{ PRIMARY, CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
+	  "activate secondary controls" },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_EPT, "enable EPT" },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_RDTSCP, "enable RDTSCP", true },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_VPID, "enable VPID", true },
+	{ SECONDARY, SECONDARY_EXEC_WBINVD_EXITING, "WBINVD exiting" },
+	{ SECONDARY, SECONDARY_EXEC_UNRESTRICTED_GUEST, "unrestricted guest" },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_INVPCID, "enable INVPCID", true },
+	{ SECONDARY, SECONDARY_EXEC_ENCLS_EXITING, "enable ENCLS exiting",
+	  true },
+	{ EXIT, VM_EXIT_SAVE_DEBUG_CONTROLS, "save debug controls" },
+	{ EXIT, VM_EXIT_HOST_ADDR_SPACE_SIZE, "host address-space size" },
+	{ EXIT, VM_EXIT_SAVE_IA32_EFER, "save IA32_EFER" },
+	{ EXIT, VM_EXIT_LOAD_IA32_EFER, "load IA32_EFER" },
+	{ ENTRY, VM_ENTRY_LOAD_DEBUG_CONTROLS, "load debug controls" },
+	{ ENTRY, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL,
+	  "load IA32_PERF_GLOBAL_CTRL", true },
+	{ ENTRY, VM_ENTRY_LOAD_IA32_EFER, "load IA32_EFER" },
 };
 
 /* In each MSR the low half says what must be 1, the high half what may. */
 static bool choose_controls(void)
 {
-	u32 must, may, missing;
-	unsigned int i;
+	const struct control *control;
+	bool complete = true;
+	unsigned int i, group;
+	u32 must, may;
 
 	for (i = 0; i < ARRAY_SIZE(controls); i++) {
-		rdmsr(controls[i].msr, must, may);
-		missing = controls[i].required & ~may;
-		if (missing) {
-			pr_err("this CPU's VMX lacks %s controls %#x\n",
-			       controls[i].name, missing);
-			return false;
-		}
-		*controls[i].chosen =
-			(controls[i].required | controls[i].optional | must) & may;
+		control = &controls[i];
+		group = control->group;
+		rdmsr(groups[group].msr, must, may);
+		*groups[group].chosen |= must | (control->bit & may);
+		if (control->optional || control->bit & may)
+			continue;
+		pr_err("this CPU's VMX lacks the %s control \"%s\"\n",
+		       groups[group].name, control->name);
+		complete = false;
 	}
-	return true;
+	return complete;
+}
+
+static void report_wrong(unsigned int group, unsigned long bits, unsigned int right)
+{
+	const char *name;
+	unsigned int bit, i;
+
+	for_each_set_bit(bit, &bits, 32) {
+		name = "unknown";
+		for (i = 0; i < ARRAY_SIZE(controls); i++)
+			if (controls[i].group == group && controls[i].bit == BIT(bit))
+				name = controls[i].name;
+		pr_err_ratelimited("%s control %u (%s) must be %u\n",
+				   groups[group].name, bit, name, right);
+	}
 }
 
 /* SDM Vol. 3, "VM Instruction Error Numbers" */
 void vmx_caps_report(u32 error)
 {
-	u32 must, may, value, wrong;
+	u32 must, may, value;
 	unsigned int i;
 
 	pr_err_ratelimited("VM entry failed: VM-instruction error %u%s\n", error,
 			   error == 7 ? ", control fields" :
 			   error == 8 ? ", host-state fields" : "");
-	for (i = 0; i < ARRAY_SIZE(controls) && error == 7; i++) {
-		rdmsr(controls[i].msr, must, may);
-		value = vmx_read(controls[i].field);
-		wrong = (value & ~may) | (must & ~value);
-		if (wrong)
-			pr_err_ratelimited("%s controls %#x: wrong are %#x\n",
-					   controls[i].name, value, wrong);
+	for (i = 0; i < ARRAY_SIZE(groups) && error == 7; i++) {
+		rdmsr(groups[i].msr, must, may);
+		value = vmx_read(groups[i].field);
+		report_wrong(i, value & ~may, 0);
+		report_wrong(i, must & ~value, 1);
 	}
 }
 
