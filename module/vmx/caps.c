@@ -48,23 +48,31 @@ static const struct {
 		    &vmx_caps.entry },
 };
 
-/* By the SDM's names. What is not optional is required. */
+/* What there is to a control: else it is required, and on. */
+#define OPTIONAL	1
+#define AT_TIMES	2	/* it is on, or for some vCPUs only */
+
+/* By the SDM's names. */
 static const struct control {
 	u32 group;
 	u32 bit;
 	const char *name;
-	bool optional;
+	u32 flags;
 } controls[] = {
 	{ PIN, PIN_BASED_EXT_INTR_MASK, "external-interrupt exiting" },
 	{ PIN, PIN_BASED_NMI_EXITING, "NMI exiting" },
 	{ PIN, PIN_BASED_VIRTUAL_NMIS, "virtual NMIs" },
 	{ PIN, PIN_BASED_VMX_PREEMPTION_TIMER, "activate VMX-preemption timer",
-	  true },
+	  OPTIONAL },
+	{ PRIMARY, CPU_BASED_INTR_WINDOW_EXITING, "interrupt-window exiting",
+	  AT_TIMES },
 	{ PRIMARY, CPU_BASED_USE_TSC_OFFSETTING, "use TSC offsetting" },
 	{ PRIMARY, CPU_BASED_HLT_EXITING, "HLT exiting" },
 	{ PRIMARY, CPU_BASED_MWAIT_EXITING, "MWAIT exiting" },
 	{ PRIMARY, CPU_BASED_RDPMC_EXITING, "RDPMC exiting" },
+	{ PRIMARY, CPU_BASED_RDTSC_EXITING, "RDTSC exiting", AT_TIMES },
 	{ PRIMARY, CPU_BASED_TPR_SHADOW, "use TPR shadow" },
+	{ PRIMARY, CPU_BASED_NMI_WINDOW_EXITING, "NMI-window exiting", AT_TIMES },
 	{ PRIMARY, CPU_BASED_MOV_DR_EXITING, "MOV-DR exiting" },
 	{ PRIMARY, CPU_BASED_UNCOND_IO_EXITING, "unconditional I/O exiting" },
 	{ PRIMARY, CPU_BASED_USE_MSR_BITMAPS, "use MSR bitmaps" },
@@ -72,20 +80,25 @@ static const struct control {
 	{ PRIMARY, CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
 	  "activate secondary controls" },
 	{ SECONDARY, SECONDARY_EXEC_ENABLE_EPT, "enable EPT" },
-	{ SECONDARY, SECONDARY_EXEC_ENABLE_RDTSCP, "enable RDTSCP", true },
-	{ SECONDARY, SECONDARY_EXEC_ENABLE_VPID, "enable VPID", true },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_RDTSCP, "enable RDTSCP", OPTIONAL },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_VPID, "enable VPID", OPTIONAL },
 	{ SECONDARY, SECONDARY_EXEC_WBINVD_EXITING, "WBINVD exiting" },
 	{ SECONDARY, SECONDARY_EXEC_UNRESTRICTED_GUEST, "unrestricted guest" },
-	{ SECONDARY, SECONDARY_EXEC_ENABLE_INVPCID, "enable INVPCID", true },
+	{ SECONDARY, SECONDARY_EXEC_RDRAND_EXITING, "RDRAND exiting",
+	  OPTIONAL | AT_TIMES },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_INVPCID, "enable INVPCID", OPTIONAL },
 	{ SECONDARY, SECONDARY_EXEC_ENCLS_EXITING, "enable ENCLS exiting",
-	  true },
+	  OPTIONAL },
+	{ SECONDARY, SECONDARY_EXEC_RDSEED_EXITING, "RDSEED exiting",
+	  OPTIONAL | AT_TIMES },
 	{ EXIT, VM_EXIT_SAVE_DEBUG_CONTROLS, "save debug controls" },
 	{ EXIT, VM_EXIT_HOST_ADDR_SPACE_SIZE, "host address-space size" },
 	{ EXIT, VM_EXIT_SAVE_IA32_EFER, "save IA32_EFER" },
 	{ EXIT, VM_EXIT_LOAD_IA32_EFER, "load IA32_EFER" },
 	{ ENTRY, VM_ENTRY_LOAD_DEBUG_CONTROLS, "load debug controls" },
+	{ ENTRY, VM_ENTRY_IA32E_MODE, "IA-32e mode guest", AT_TIMES },
 	{ ENTRY, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL,
-	  "load IA32_PERF_GLOBAL_CTRL", true },
+	  "load IA32_PERF_GLOBAL_CTRL", OPTIONAL },
 	{ ENTRY, VM_ENTRY_LOAD_IA32_EFER, "load IA32_EFER" },
 };
 
@@ -101,8 +114,10 @@ static bool choose_controls(void)
 		control = &controls[i];
 		group = control->group;
 		rdmsr(groups[group].msr, must, may);
-		*groups[group].chosen |= must | (control->bit & may);
-		if (control->optional || control->bit & may)
+		*groups[group].chosen |= must;
+		if (!(control->flags & AT_TIMES))
+			*groups[group].chosen |= control->bit & may;
+		if (control->flags & OPTIONAL || control->bit & may)
 			continue;
 		pr_err("this CPU's VMX lacks the %s control \"%s\"\n",
 		       groups[group].name, control->name);
