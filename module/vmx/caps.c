@@ -19,11 +19,22 @@
 
 struct vmx_caps vmx_caps;
 
+/* What is optional: bits of vmx_without. */
+#define NO_VPID		BIT(0)
+#define NO_AD		BIT(1)
+#define NO_HUGE		BIT(2)
+#define NO_TIMER	BIT(3)
+#define NO_RDTSCP	BIT(4)
+#define NO_INVPCID	BIT(5)
+#define NO_ENCLS	BIT(6)
+#define NO_PERF		BIT(7)
+#define NO_RANDOM	BIT(8)
+
 #ifdef CONFIG_WISP_DEBUG
 static unsigned int vmx_without;
 module_param(vmx_without, uint, 0444);
 MODULE_PARM_DESC(vmx_without,
-		 "do without 1 VPID, 2 EPT A/D, 4 2-MiB pages, 8 the timer (test)");
+		 "do without 1 VPID, 2 EPT A/D, 4 2-MiB pages, 8 the timer, 16 RDTSCP, 32 INVPCID, 64 ENCLS exiting, 128 PERF_GLOBAL_CTRL, 256 RDRAND and RDSEED exiting (test)");
 #else
 #define vmx_without	0
 #endif
@@ -48,11 +59,9 @@ static const struct {
 		    &vmx_caps.entry },
 };
 
-/* What there is to a control: else it is required, and on. */
-#define OPTIONAL	1
-#define AT_TIMES	2	/* it is on, or for some vCPUs only */
+#define AT_TIMES	BIT(31)	/* it is on, or for some vCPUs only */
 
-/* By the SDM's names. */
+/* By the SDM's names. What is not one of the above is required. */
 static const struct control {
 	u32 group;
 	u32 bit;
@@ -63,7 +72,7 @@ static const struct control {
 	{ PIN, PIN_BASED_NMI_EXITING, "NMI exiting" },
 	{ PIN, PIN_BASED_VIRTUAL_NMIS, "virtual NMIs" },
 	{ PIN, PIN_BASED_VMX_PREEMPTION_TIMER, "activate VMX-preemption timer",
-	  OPTIONAL },
+	  NO_TIMER },
 	{ PRIMARY, CPU_BASED_INTR_WINDOW_EXITING, "interrupt-window exiting",
 	  AT_TIMES },
 	{ PRIMARY, CPU_BASED_USE_TSC_OFFSETTING, "use TSC offsetting" },
@@ -80,17 +89,17 @@ static const struct control {
 	{ PRIMARY, CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
 	  "activate secondary controls" },
 	{ SECONDARY, SECONDARY_EXEC_ENABLE_EPT, "enable EPT" },
-	{ SECONDARY, SECONDARY_EXEC_ENABLE_RDTSCP, "enable RDTSCP", OPTIONAL },
-	{ SECONDARY, SECONDARY_EXEC_ENABLE_VPID, "enable VPID", OPTIONAL },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_RDTSCP, "enable RDTSCP", NO_RDTSCP },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_VPID, "enable VPID", NO_VPID },
 	{ SECONDARY, SECONDARY_EXEC_WBINVD_EXITING, "WBINVD exiting" },
 	{ SECONDARY, SECONDARY_EXEC_UNRESTRICTED_GUEST, "unrestricted guest" },
 	{ SECONDARY, SECONDARY_EXEC_RDRAND_EXITING, "RDRAND exiting",
-	  OPTIONAL | AT_TIMES },
-	{ SECONDARY, SECONDARY_EXEC_ENABLE_INVPCID, "enable INVPCID", OPTIONAL },
+	  NO_RANDOM | AT_TIMES },
+	{ SECONDARY, SECONDARY_EXEC_ENABLE_INVPCID, "enable INVPCID", NO_INVPCID },
 	{ SECONDARY, SECONDARY_EXEC_ENCLS_EXITING, "enable ENCLS exiting",
-	  OPTIONAL },
+	  NO_ENCLS },
 	{ SECONDARY, SECONDARY_EXEC_RDSEED_EXITING, "RDSEED exiting",
-	  OPTIONAL | AT_TIMES },
+	  NO_RANDOM | AT_TIMES },
 	{ EXIT, VM_EXIT_SAVE_DEBUG_CONTROLS, "save debug controls" },
 	{ EXIT, VM_EXIT_HOST_ADDR_SPACE_SIZE, "host address-space size" },
 	{ EXIT, VM_EXIT_SAVE_IA32_EFER, "save IA32_EFER" },
@@ -98,7 +107,7 @@ static const struct control {
 	{ ENTRY, VM_ENTRY_LOAD_DEBUG_CONTROLS, "load debug controls" },
 	{ ENTRY, VM_ENTRY_IA32E_MODE, "IA-32e mode guest", AT_TIMES },
 	{ ENTRY, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL,
-	  "load IA32_PERF_GLOBAL_CTRL", OPTIONAL },
+	  "load IA32_PERF_GLOBAL_CTRL", NO_PERF },
 	{ ENTRY, VM_ENTRY_LOAD_IA32_EFER, "load IA32_EFER" },
 };
 
@@ -114,10 +123,14 @@ static bool choose_controls(void)
 		control = &controls[i];
 		group = control->group;
 		rdmsr(groups[group].msr, must, may);
+		if (vmx_without & control->flags)
+			may &= ~control->bit;
 		*groups[group].chosen |= must;
 		if (!(control->flags & AT_TIMES))
 			*groups[group].chosen |= control->bit & may;
-		if (control->flags & OPTIONAL || control->bit & may)
+		else if (control->flags & NO_RANDOM)
+			vmx_caps.no_random |= control->bit & may;
+		if (control->flags & ~AT_TIMES || control->bit & may)
 			continue;
 		pr_err("this CPU's VMX lacks the %s control \"%s\"\n",
 		       groups[group].name, control->name);
@@ -165,15 +178,11 @@ void vmx_caps_report(u32 error)
 static void choose_options(u64 ept, u64 misc)
 {
 	vmx_caps.eptp = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
-	if (ept & VMX_EPT_AD_BIT && !(vmx_without & 2))
+	if (ept & VMX_EPT_AD_BIT && !(vmx_without & NO_AD))
 		vmx_caps.eptp |= VMX_EPTP_AD_ENABLE_BIT;
-	vmx_caps.huge = ept & VMX_EPT_2MB_PAGE_BIT && !(vmx_without & 4) &&
+	vmx_caps.huge = ept & VMX_EPT_2MB_PAGE_BIT && !(vmx_without & NO_HUGE) &&
 			(!boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) ||
 			 cpu_mitigations_off());
-	if (vmx_without & 1)
-		vmx_caps.secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
-	if (vmx_without & 8)
-		vmx_caps.pin &= ~PIN_BASED_VMX_PREEMPTION_TIMER;
 	vmx_caps.timer = tsc_khz >> vmx_misc_preemption_timer_rate(misc);
 }
 
@@ -193,7 +202,7 @@ int vmx_caps_init(void)
 {
 	const u64 ept_required = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT |
 				 VMX_EPT_INVEPT_BIT | VMX_EPT_EXTENT_CONTEXT_BIT;
-	u64 basic, ept, misc, secondary;
+	u64 basic, ept, misc;
 
 	rdmsrq(MSR_IA32_VMX_BASIC, basic);
 	if (!(basic & VMX_BASIC_TRUE_CTLS) || !choose_controls())
@@ -203,9 +212,6 @@ int vmx_caps_init(void)
 		pr_err("this CPU's EPT is not enough: %#llx\n", ept);
 		return -EOPNOTSUPP;
 	}
-	rdmsrq(MSR_IA32_VMX_PROCBASED_CTLS2, secondary);
-	vmx_caps.no_random = secondary >> 32 & (SECONDARY_EXEC_RDRAND_EXITING |
-						SECONDARY_EXEC_RDSEED_EXITING);
 	rdmsrq(MSR_IA32_VMX_MISC, misc);
 	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
 	choose_options(ept, misc);
