@@ -67,6 +67,8 @@ enum wisp_internal_exit {
  * @features: WISP_FEATURE_*; valid after init
  * @quirks: WISP_QUIRK_*; valid after init
  * @gpa_bits: width of guest-physical addresses; valid after init
+ * @no_rdtscp: RDTSCP and RDPID are undefined in guests; valid after init
+ * @no_invpcid: so is INVPCID; valid after init
  *
  * @init: probe the CPU and allocate what all VMs share. Process context.
  *	Returns 0, -ENODEV (no such hardware), -EOPNOTSUPP (lacks what Wisp
@@ -100,6 +102,8 @@ struct wisp_backend {
 	 * with it, walks of the guest's tables count as writes to them.
 	 */
 	bool marking_costs;
+	bool no_rdtscp;
+	bool no_invpcid;
 
 	int (*init)(void);
 	void (*exit)(void);

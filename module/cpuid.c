@@ -87,19 +87,22 @@ static void keep(struct wisp_cpuid_entry *entry, u32 eax, u32 ebx, u32 ecx,
 	entry->edx &= edx;
 }
 
-/* What CR4 cannot turn on is not there, whatever the CPU says of it. */
-static u32 without(u64 cr4, u32 bits)
+/* Where guests cannot have @it, @bits are not there, whatever the CPU says of them. */
+static u32 without(u64 it, u32 bits)
 {
-	return wisp_cr4_allowed & cr4 ? 0 : bits;
+	return it ? 0 : bits;
 }
 
 static void add_leaf_7(void)
 {
-	u32 ecx = LEAF_7_ECX & ~without(X86_CR4_UMIP, BIT(2)) &
-		  ~without(X86_CR4_LA57, BIT(16));
-	u32 ebx = LEAF_7_EBX & ~without(X86_CR4_FSGSBASE, BIT(0)) &
-		  ~without(X86_CR4_SMEP, BIT(7)) & ~without(X86_CR4_PCIDE, BIT(10)) &
-		  ~without(X86_CR4_SMAP, BIT(20));
+	u64 cr4 = wisp_cr4_allowed;
+	u32 ecx = LEAF_7_ECX & ~without(cr4 & X86_CR4_UMIP, BIT(2)) &
+		  ~without(cr4 & X86_CR4_LA57, BIT(16)) &
+		  ~without(!wisp_backend->no_rdtscp, BIT(22));
+	u32 ebx = LEAF_7_EBX & ~without(cr4 & X86_CR4_FSGSBASE, BIT(0)) &
+		  ~without(cr4 & X86_CR4_SMEP, BIT(7)) &
+		  ~without(cr4 & X86_CR4_PCIDE && !wisp_backend->no_invpcid, BIT(10)) &
+		  ~without(cr4 & X86_CR4_SMAP, BIT(20));
 
 	if (wisp_host_xcr0 & XFEATURE_MASK_ZMM_Hi256) {
 		ebx |= LEAF_7_EBX_AVX512;
@@ -134,7 +137,8 @@ static void add_extended(void)
 	for (leaf = 0x80000001; leaf <= last; leaf++) {
 		entry = add(leaf, 0, 0);
 		if (leaf == 0x80000001) {
-			keep(entry, ~0, ~0, LEAF_80000001_ECX, LEAF_80000001_EDX);
+			keep(entry, ~0, ~0, LEAF_80000001_ECX, LEAF_80000001_EDX &
+			     ~without(!wisp_backend->no_rdtscp, BIT(27)));
 		} else if (leaf == 0x80000007) {
 			keep(entry, 0, 0, 0, BIT(8));	/* invariant TSC */
 		} else if (leaf == 0x80000008) {
@@ -160,8 +164,8 @@ int wisp_cpuid_init(void)
 	last = min(entry->eax, 0xdU);
 	entry->eax = last;
 	entry = add(1, 0, 0);
-	keep(entry, ~0, 0xff00, LEAF_1_ECX & ~without(X86_CR4_PCIDE, BIT(17)),
-	     LEAF_1_EDX);
+	keep(entry, ~0, 0xff00, LEAF_1_ECX &
+	     ~without(wisp_cr4_allowed & X86_CR4_PCIDE, BIT(17)), LEAF_1_EDX);
 	entry->ecx |= BIT(31);	/* there is a hypervisor */
 	/* The APIC timer never stops. */
 	if (last >= 6)

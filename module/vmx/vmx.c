@@ -617,6 +617,8 @@ static int vmx_init(void)
 	    (boot_cpu_has(X86_FEATURE_RDSEED) &&
 	     !(vmx_caps.no_random & SECONDARY_EXEC_RDSEED_EXITING)))
 		vmx_backend.quirks |= WISP_QUIRK_RANDOM;
+	vmx_backend.no_rdtscp = !(vmx_caps.secondary & SECONDARY_EXEC_ENABLE_RDTSCP);
+	vmx_backend.no_invpcid = !(vmx_caps.secondary & SECONDARY_EXEC_ENABLE_INVPCID);
 	vmx_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
 	static_call_update(wisp_cpu_enable, vmx_cpu_enable);
 	static_call_update(wisp_cpu_disable, vmx_cpu_disable);
