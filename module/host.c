@@ -237,7 +237,7 @@ static void enter_msrs(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
 
-	if (static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID)) {
+	if (wisp_host_has_tsc_aux()) {
 		host->tsc_aux = native_rdmsrq(MSR_TSC_AUX);
 		if (host->tsc_aux != vcpu->tsc_aux)
 			native_wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
@@ -260,9 +260,8 @@ static void leave_msrs(struct wisp_vcpu *vcpu)
 {
 	struct wisp_host *host = &vcpu->host;
 
-	if (static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID))
-		if (host->tsc_aux != vcpu->tsc_aux)
-			native_wrmsrq(MSR_TSC_AUX, host->tsc_aux);
+	if (wisp_host_has_tsc_aux() && host->tsc_aux != vcpu->tsc_aux)
+		native_wrmsrq(MSR_TSC_AUX, host->tsc_aux);
 	if (static_cpu_has(X86_FEATURE_XSAVES) && host->xss)
 		native_wrmsrq(MSR_IA32_XSS, host->xss);
 	if (static_cpu_has(X86_FEATURE_SHSTK) || static_cpu_has(X86_FEATURE_IBT))

@@ -8,6 +8,8 @@
 
 #include <linux/types.h>
 
+#include <asm/cpufeature.h>
+
 struct wisp_vcpu;
 struct wisp_xsave_head;
 
@@ -33,6 +35,12 @@ struct wisp_host {
 
 extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */
 extern u32 wisp_host_xsave_size;
+
+/* Else there is nothing to switch, nor to write to. */
+static inline bool wisp_host_has_tsc_aux(void)
+{
+	return static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID);
+}
 
 void wisp_host_init(void);
 int wisp_fpu_init(void);

@@ -97,7 +97,7 @@ static void set_tsc_aux(struct wisp_vcpu *vcpu, u64 value)
 {
 	vcpu->tsc_aux = value;
 	/* In its window the guest reads the register itself. */
-	if (READ_ONCE(vcpu->running_cpu) >= 0)
+	if (READ_ONCE(vcpu->running_cpu) >= 0 && wisp_host_has_tsc_aux())
 		native_wrmsrq(MSR_TSC_AUX, value);
 }
 
