@@ -61,6 +61,7 @@ SNIPPET(steps, 64,
 SNIPPET(rdtscp, 64, "rdtscp; mov %rax, %rbx; rdtscp; hlt");
 SNIPPET(rdrand, 64, "rdrand %eax; hlt");
 SNIPPET(rdseed, 64, "rdseed %eax; hlt");
+SNIPPET(ask_extended, 64, "mov $0x80000001, %eax; cpuid; hlt");
 SNIPPET(ask, 64,
 	"	mov $1, %eax\n"
 	"	cpuid\n"
@@ -283,12 +284,11 @@ TEST_F(deterministic, counts_task_switches)
 	EXPECT_EQ(WISP_TICKS_PER_EXIT, tsc_of(self->g.vm));
 }
 
-static bool has_rdtscp(void)
+static bool has_rdtscp(struct guest *g)
 {
-	__u32 eax, ebx, ecx, edx;
-
-	__cpuid(0x80000001, eax, ebx, ecx, edx);
-	return edx & 1U << 27;
+	GUEST_LOAD(g, LONG64, ask_extended);
+	return guest_run(g) == WISP_EXIT_HLT &&
+	       g->page->state.general.rdx & 1U << 27;
 }
 
 TEST_F(deterministic, rdtscp)
@@ -297,8 +297,8 @@ TEST_F(deterministic, rdtscp)
 
 	if (guest_on_tcg())
 		SKIP(return, "TCG: RDTSCP exits as RDTSC");
-	if (!has_rdtscp())
-		SKIP(return, "no RDTSCP on this host");
+	if (!has_rdtscp(&self->g))
+		SKIP(return, "guests have no RDTSCP");
 	GUEST_LOAD(&self->g, LONG64, rdtscp);
 	self->g.page->state.msrs.tsc_aux = 77;
 	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));

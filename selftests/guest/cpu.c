@@ -122,6 +122,51 @@ TEST_F(cpu, default_cpuid_is_honest)
 	EXPECT_EQ(0U, leaf.eax & 0x18);			/* XSAVES, XFD */
 }
 
+/* What not each CPU has; some of it VMX lets guests have, or not. */
+SNIPPET(use_rdtscp, 64, "rdtscp; hlt");
+SNIPPET(use_rdpid, 64, "rdpid %rax; hlt");
+SNIPPET(use_invpcid, 64, "invpcid (%rbx), %rcx; hlt");
+SNIPPET(use_rdrand, 64, "rdrand %rax; hlt");
+SNIPPET(use_rdseed, 64, "rdseed %rax; hlt");
+
+static const struct {
+	const char *name, *code, *end;
+	__u32 leaf;
+	size_t reg;
+	unsigned int bit;
+} instructions[] = {
+#define ROW(name, number, reg, bit)					\
+	{ #name, use_##name, use_##name##_end, number,			\
+	  offsetof(struct leaf, reg), bit }
+	ROW(rdtscp, 0x80000001, edx, 27),
+	ROW(rdpid, 7, ecx, 22),
+	ROW(invpcid, 7, ebx, 10),
+	ROW(rdrand, 1, ecx, 30),
+	ROW(rdseed, 7, ebx, 18),
+#undef ROW
+};
+
+TEST_F(cpu, instructions_are_as_cpuid_has_them)
+{
+	struct guest *g = &self->g;
+
+	ASSERT_EQ(0, guest_add_vcpu(g, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(instructions); i++) {
+		struct leaf leaf = guest_cpuid(g, instructions[i].leaf, 0);
+		__u32 reg = *(__u32 *)((char *)&leaf + instructions[i].reg);
+		bool there = reg >> instructions[i].bit & 1;
+		int exit;
+
+		guest_load(g, LONG64, instructions[i].code, instructions[i].end);
+		/* INVPCID of all there is; its descriptor is 0. */
+		g->page->state.general.rbx = GUEST_DATA;
+		g->page->state.general.rcx = 2;
+		exit = guest_run(g);
+		EXPECT_TRUE(there ? exit == WISP_EXIT_HLT : guest_has_trapped(g, 6))
+			TH_LOG("%s, in CPUID: %d", instructions[i].name, there);
+	}
+}
+
 TEST_F(cpu, unknown_leaves_are_zero)
 {
 	static const __u32 leaves[] = {
@@ -333,8 +378,9 @@ TEST_F(cpu, a_loaded_tss_is_busy)
 
 /* ---- TSC_AUX --------------------------------------------------------------- */
 
-SNIPPET(rdtscp_hlt, 64, "rdtscp; hlt");
+SNIPPET(read_tsc_aux, 64, "mov $0xc0000103, %ecx; rdmsr; mov %rax, %rcx; hlt");
 
+/* By RDTSCP, or by RDMSR where the guest has none. */
 TEST_F(cpu, rdtscp_gives_tsc_aux)
 {
 	unsigned int aux, after;
@@ -343,7 +389,10 @@ TEST_F(cpu, rdtscp_gives_tsc_aux)
 	asm volatile("rdtscp" : "=c" (aux) : : "rax", "rdx");
 
 	ASSERT_EQ(0, guest_add_vcpu(&self->g, 0));
-	GUEST_LOAD(&self->g, LONG64, rdtscp_hlt);
+	if (guest_cpuid(&self->g, 0x80000001, 0).edx & 1U << 27)
+		GUEST_LOAD(&self->g, LONG64, use_rdtscp);
+	else
+		GUEST_LOAD(&self->g, LONG64, read_tsc_aux);
 	self->g.page->state.msrs.tsc_aux = 0xabcdef01;
 	self->g.page->state.general.rcx = ~0ULL;
 	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
