@@ -69,6 +69,7 @@ enum wisp_internal_exit {
  * @gpa_bits: width of guest-physical addresses; valid after init
  * @no_rdtscp: RDTSCP and RDPID are undefined in guests; valid after init
  * @no_invpcid: so is INVPCID; valid after init
+ * @no_cr4: bits of CR4 that guests cannot set; valid after init
  *
  * @init: probe the CPU and allocate what all VMs share. Process context.
  *	Returns 0, -ENODEV (no such hardware), -EOPNOTSUPP (lacks what Wisp
@@ -104,6 +105,7 @@ struct wisp_backend {
 	bool marking_costs;
 	bool no_rdtscp;
 	bool no_invpcid;
+	u64 no_cr4;
 
 	int (*init)(void);
 	void (*exit)(void);

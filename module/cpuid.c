@@ -108,7 +108,7 @@ static void add_leaf_7(void)
 		ebx |= LEAF_7_EBX_AVX512;
 		ecx |= LEAF_7_ECX_AVX512;
 	}
-	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
+	if (cr4 & X86_CR4_PKE)
 		ecx |= LEAF_7_ECX_PKU;
 	keep(add(7, 0, WISP_CPUID_SUBLEAF), 0, ebx, ecx, LEAF_7_EDX);
 }

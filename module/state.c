@@ -19,6 +19,7 @@
 
 #include <asm/fpu/types.h>
 
+#include "backend.h"
 #include "compat.h"
 #include "host.h"
 
@@ -72,6 +73,7 @@ void wisp_state_init(void)
 		if_has(X86_FEATURE_SMAP, X86_CR4_SMAP);
 	if (wisp_host_xcr0 & XFEATURE_MASK_PKRU)
 		wisp_cr4_allowed |= X86_CR4_PKE;
+	wisp_cr4_allowed &= ~wisp_backend->no_cr4;
 	/* Old CPUs have no mask: SDM Vol. 1, "Writing to the MXCSR Register". */
 	asm volatile("fxsave %0" : "=m"(fxregs));
 	mxcsr_allowed = fxregs.mxcsr_mask ?: 0xffbf;

@@ -29,12 +29,13 @@ struct vmx_caps vmx_caps;
 #define NO_ENCLS	BIT(6)
 #define NO_PERF		BIT(7)
 #define NO_RANDOM	BIT(8)
+#define NO_SMAP		BIT(9)
 
 #ifdef CONFIG_WISP_DEBUG
 static unsigned int vmx_without;
 module_param(vmx_without, uint, 0444);
 MODULE_PARM_DESC(vmx_without,
-		 "do without 1 VPID, 2 EPT A/D, 4 2-MiB pages, 8 the timer, 16 RDTSCP, 32 INVPCID, 64 ENCLS exiting, 128 PERF_GLOBAL_CTRL, 256 RDRAND and RDSEED exiting (test)");
+		 "do without 1 VPID, 2 EPT A/D, 4 2-MiB pages, 8 the timer, 16 RDTSCP, 32 INVPCID, 64 ENCLS exiting, 128 PERF_GLOBAL_CTRL, 256 RDRAND and RDSEED exiting, 512 CR4.SMAP (test)");
 #else
 #define vmx_without	0
 #endif
@@ -171,6 +172,33 @@ void vmx_caps_report(u32 error)
 	}
 }
 
+/* What guests must be able to set: of CR4, what CPUID shows whether they can or not. */
+#define CR0_NEEDED	(WISP_CR0_WRITTEN & U32_MAX & ~(u64)(X86_CR0_NW | X86_CR0_CD))
+#define CR4_NEEDED                                                        \
+	(X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |           \
+	 X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR |       \
+	 X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE)
+
+/*
+ * SDM Vol. 3, "VMX-Fixed Bits in CR0" and "VMX-Fixed Bits in CR4": what must be 1, and
+ * what may. PE and PG are an unrestricted guest's own; NE and VMXE are always 1.
+ */
+static bool choose_registers(void)
+{
+	u64 must, may, cr0, cr4;
+
+	rdmsrq(MSR_IA32_VMX_CR0_FIXED0, must);
+	rdmsrq(MSR_IA32_VMX_CR0_FIXED1, may);
+	cr0 = (must & ~(X86_CR0_PE | X86_CR0_NE | X86_CR0_PG)) | (CR0_NEEDED & ~may);
+	rdmsrq(MSR_IA32_VMX_CR4_FIXED0, must);
+	rdmsrq(MSR_IA32_VMX_CR4_FIXED1, may);
+	cr4 = (must & ~X86_CR4_VMXE) | (CR4_NEEDED & ~may);
+	if (cr0 | cr4)
+		pr_err("this CPU's VMX fixes %#llx in CR0, %#llx in CR4\n", cr0, cr4);
+	vmx_caps.cr4 = may & ~(vmx_without & NO_SMAP ? X86_CR4_SMAP : 0);
+	return !(cr0 | cr4);
+}
+
 /*
  * iTLB multihit: a guest may not have a large page that it can execute, and one
  * that it cannot would have to be split at its first fetch. So it has none.
@@ -205,7 +233,8 @@ int vmx_caps_init(void)
 	u64 basic, ept, misc;
 
 	rdmsrq(MSR_IA32_VMX_BASIC, basic);
-	if (!(basic & VMX_BASIC_TRUE_CTLS) || !choose_controls())
+	if (!(basic & VMX_BASIC_TRUE_CTLS) || !choose_controls() ||
+	    !choose_registers())
 		return -EOPNOTSUPP;
 	rdmsrq(MSR_IA32_VMX_EPT_VPID_CAP, ept);
 	if (ept_required & ~ept) {

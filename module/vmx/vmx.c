@@ -619,6 +619,7 @@ static int vmx_init(void)
 		vmx_backend.quirks |= WISP_QUIRK_RANDOM;
 	vmx_backend.no_rdtscp = !(vmx_caps.secondary & SECONDARY_EXEC_ENABLE_RDTSCP);
 	vmx_backend.no_invpcid = !(vmx_caps.secondary & SECONDARY_EXEC_ENABLE_INVPCID);
+	vmx_backend.no_cr4 = ~vmx_caps.cr4;
 	vmx_backend.gpa_bits = min_t(u32, boot_cpu_data.x86_phys_bits, 48);
 	static_call_update(wisp_cpu_enable, vmx_cpu_enable);
 	static_call_update(wisp_cpu_disable, vmx_cpu_disable);

@@ -31,6 +31,7 @@ struct vmx_caps {
 	u32 timer;		/* the preemption timer's ticks in a millisecond */
 	u32 enter_flags;
 	u64 eptp;		/* but for the root */
+	u64 cr4;		/* bits that may be 1 */
 	bool huge;		/* 2 MiB pages */
 };
 
