@@ -167,6 +167,41 @@ TEST_F(cpu, instructions_are_as_cpuid_has_them)
 	}
 }
 
+/* UMIP LA57 FSGSBASE PCIDE SMEP SMAP PKE */
+static const struct {
+	__u32 leaf;
+	size_t reg;
+	unsigned int bit;
+	unsigned int cr4;
+} cr4_bits[] = {
+	{ 7, offsetof(struct leaf, ecx), 2, 11 },
+	{ 7, offsetof(struct leaf, ecx), 16, 12 },
+	{ 7, offsetof(struct leaf, ebx), 0, 16 },
+	{ 1, offsetof(struct leaf, ecx), 17, 17 },
+	{ 7, offsetof(struct leaf, ebx), 7, 20 },
+	{ 7, offsetof(struct leaf, ebx), 20, 21 },
+	{ 7, offsetof(struct leaf, ecx), 3, 22 },
+};
+
+TEST_F(cpu, cr4_is_as_cpuid_has_it)
+{
+	struct guest *g = &self->g;
+	struct wisp_state state;
+
+	ASSERT_EQ(0, guest_add_vcpu(g, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(cr4_bits); i++) {
+		struct leaf leaf = guest_cpuid(g, cr4_bits[i].leaf, 0);
+		__u32 reg = *(__u32 *)((char *)&leaf + cr4_bits[i].reg);
+		int want = reg >> cr4_bits[i].bit & 1 ? 0 : -EINVAL;
+
+		ASSERT_EQ(0, raw_get_state(g->vm, 0, WISP_STATE_CONTROL, &state));
+		state.control.cr4 |= 1ULL << cr4_bits[i].cr4;
+		EXPECT_EQ(want, raw_set_state(g->vm, 0, WISP_STATE_CONTROL, &state,
+					      NULL))
+			TH_LOG("bit %u", cr4_bits[i].cr4);
+	}
+}
+
 TEST_F(cpu, unknown_leaves_are_zero)
 {
 	static const __u32 leaves[] = {
