@@ -621,13 +621,13 @@ pgoff_t wisp_memory_differ(struct wisp_memory *memory,
  * away; user memory that is not there is faulted in outside of it, where the
  * fault may be on this very object.
  */
-static ssize_t rw_page(struct wisp_memory *memory, u64 offset, size_t len,
+static ssize_t rw_page(struct wisp_memory *memory, u64 offset,
 		       struct iov_iter *iter, bool write)
 {
 	struct wisp_memory_page found = {};
 	pgoff_t index = offset >> PAGE_SHIFT;
+	size_t n, len = PAGE_SIZE - offset_in_page(offset);
 	void *at;
-	size_t n;
 	int ret;
 
 	guard(mutex)(&memory->lock);
@@ -646,27 +646,44 @@ static ssize_t rw_page(struct wisp_memory *memory, u64 offset, size_t len,
 	return n;
 }
 
-static ssize_t rw_some(struct wisp_memory *memory, u64 offset, size_t len,
-		       struct iov_iter *iter, bool write)
+/*
+ * As wisp_memory_rw(), but as much as goes without a wait, and some 2 MiB at most: locks
+ * may be held. Where that is none it returns 0, -EAGAIN or -ENOMEM, which is for
+ * wisp_memory_wait().
+ */
+ssize_t wisp_memory_copy(struct wisp_memory *memory, u64 offset,
+			 struct iov_iter *iter, bool write)
 {
-	ssize_t n;
+	ssize_t total = 0, n;
 
-	for (;;) {
-		n = rw_page(memory, offset, len, iter, write);
-		if (n == -EAGAIN) {
-			n = wisp_memory_fetch(memory, offset >> PAGE_SHIFT);
-			if (!n)
-				continue;
-		}
-		if (n)
-			return n;
-		if ((write ? fault_in_iov_iter_readable(iter, len) :
-			     fault_in_iov_iter_writeable(iter, len)) == len)
-			return -EFAULT;
-		if (fatal_signal_pending(current))
-			return -EINTR;
+	while (iov_iter_count(iter) && offset < memory->size && total < PMD_SIZE) {
+		n = rw_page(memory, offset, iter, write);
+		if (n <= 0)
+			return total ?: n;
+		total += n;
+		offset += n;
 		cond_resched();
 	}
+	return total;
+}
+
+/*
+ * For what wisp_memory_copy() lacked, which returned @ret; with no lock held. Returns 0
+ * (try again), -EFAULT, -EINTR (by a signal that kills), -EIO (a file's page) or
+ * -ENOMEM.
+ */
+int wisp_memory_wait(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
+		     bool write, int ret)
+{
+	if (ret == -EAGAIN)
+		return wisp_memory_fetch(memory, offset >> PAGE_SHIFT);
+	if (ret)
+		return ret;
+	if ((write ? fault_in_iov_iter_readable(iter, PAGE_SIZE) :
+		     fault_in_iov_iter_writeable(iter, PAGE_SIZE)) == PAGE_SIZE)
+		return -EFAULT;
+	cond_resched();
+	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
 /**
@@ -676,25 +693,22 @@ static ssize_t rw_some(struct wisp_memory *memory, u64 offset, size_t len,
  * @iter: the other side; nothing is copied behind the object's end
  * @write: in
  *
- * Returns bytes copied, or -EFAULT, -EINTR, -EIO (a file's page) or -ENOMEM.
+ * Returns bytes copied, or what wisp_memory_wait() gives.
  */
 ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
 		       struct iov_iter *iter, bool write)
 {
 	ssize_t total = 0, n;
-	size_t len;
 
-	while (iov_iter_count(iter) && offset < memory->size) {
-		len = min3((u64)iov_iter_count(iter), memory->size - offset,
-			   (u64)(PAGE_SIZE - offset_in_page(offset)));
-		n = rw_some(memory, offset, len, iter, write);
+	while (iov_iter_count(iter) && offset + total < memory->size) {
+		n = wisp_memory_copy(memory, offset + total, iter, write);
+		if (n <= 0)
+			n = wisp_memory_wait(memory, offset + total, iter, write, n);
 		if (n < 0)
 			return total ?: n;
 		total += n;
-		offset += n;
 		if (fatal_signal_pending(current))
-			return total;
-		cond_resched();
+			break;
 	}
 	return total;
 }

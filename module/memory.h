@@ -63,6 +63,10 @@ void wisp_memory_bind(struct wisp_memory *memory, struct file *file);
 u64 wisp_memory_size(const struct wisp_memory *memory);
 u64 wisp_memory_id(const struct wisp_memory *memory);
 int wisp_memory_mmap(struct wisp_memory *memory, struct vm_area_struct *vma);
+ssize_t wisp_memory_copy(struct wisp_memory *memory, u64 offset,
+			 struct iov_iter *iter, bool write);
+int wisp_memory_wait(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
+		     bool write, int ret);
 ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
 		       struct iov_iter *iter, bool write);
 

@@ -600,8 +600,9 @@ int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit,
 }
 
 /*
- * One stretch of guest-physical memory: as much of @iter as lies in the slot at
- * @gpa. The slot's object is held, not the semaphore: copying may fault on it.
+ * As much of @iter as lies in the slot at @gpa and can be had without a wait: that is
+ * for when the semaphore is let go, and then the slot may be another. Returns 0 after
+ * a wait.
  */
 static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 		       bool write)
@@ -609,20 +610,22 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 	size_t rest = iov_iter_count(iter);
 	const struct wisp_slot *slot;
 	struct wisp_memory *memory;
-	u64 offset, len;
+	u64 offset;
 	ssize_t n;
 
 	scoped_guard(rwsem_read, &vm->slots_sem) {
 		slot = find_slot(vm, gpa);
 		if (!slot || (write && !(slot->prot & WISP_PROT_WRITE)))
 			return -EFAULT;
-		memory = wisp_memory_get(slot->memory);
 		offset = slot->offset + gpa - slot->gpa;
-		len = min_t(u64, rest, slot->gpa + slot->size - gpa);
+		iov_iter_truncate(iter, slot->gpa + slot->size - gpa);
+		n = wisp_memory_copy(slot->memory, offset, iter, write);
+		iov_iter_reexpand(iter, rest - max_t(ssize_t, n, 0));
+		if (n > 0)
+			return n;
+		memory = wisp_memory_get(slot->memory);
 	}
-	iov_iter_truncate(iter, len);
-	n = wisp_memory_rw(memory, offset, iter, write);
-	iov_iter_reexpand(iter, rest - (n > 0 ? n : 0));
+	n = wisp_memory_wait(memory, offset, iter, write, n);
 	wisp_memory_put(memory);
 	return n;
 }
@@ -637,7 +640,7 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
  *	writes through its own fd.
  *
  * May sleep. Returns bytes copied up to the first address outside the slots,
- * or -EFAULT where that is @gpa itself, or what wisp_memory_rw() gives.
+ * or -EFAULT where that is @gpa itself, or what wisp_memory_wait() gives.
  */
 ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write)
 {
@@ -645,7 +648,7 @@ ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool writ
 
 	while (iov_iter_count(iter)) {
 		n = rw_slot(vm, gpa + total, iter, write);
-		if (n <= 0)
+		if (n < 0)
 			return total ?: n;
 		total += n;
 		if (fatal_signal_pending(current))

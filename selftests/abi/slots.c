@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Slots: what is refused, and that a refusal leaves the slots as they were. */
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "../harness.h"
@@ -346,6 +349,91 @@ TEST_F(slot, transfers_and_protections)
 	EXPECT_EQ('b', at(self->vm, 0x11000));
 	EXPECT_EQ(1, pwrite(self->memory, "!", 1, PAGE));
 	EXPECT_EQ('!', at(self->vm, 0x11000));
+}
+
+/* Two pages, the second of which comes when the test gives it. Returns its fd or -1. */
+static int late_page(char **pages)
+{
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	*pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (*pages == MAP_FAILED)
+		return -1;
+	memset(*pages, '!', PAGE);
+	range.range = (struct uffdio_range){ (uintptr_t)*pages + PAGE, PAGE };
+	return ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range) ?
+		       -1 : fd;
+}
+
+struct transfer {
+	int vm;
+	bool write;
+	char *data;
+	size_t size;
+	__u64 gpa;
+	ssize_t done;		/* or -errno */
+};
+
+static void *transfer(void *arg)
+{
+	struct transfer *t = arg;
+
+	t->done = t->write ? pwrite(t->vm, t->data, t->size, t->gpa) :
+			     pread(t->vm, t->data, t->size, t->gpa);
+	if (t->done < 0)
+		t->done = -errno;
+	return NULL;
+}
+
+/* One that waits for its user's memory finds the slot as it is by then. */
+TEST_F(slot, transfers_that_wait)
+{
+	struct uffdio_zeropage give = { 0 };
+	struct transfer t = { .vm = self->vm };
+	struct uffd_msg msg;
+	pthread_t thread;
+	char *pages;
+	int fd = late_page(&pages);
+
+	ASSERT_LE(0, fd);
+	give.range = (struct uffdio_range){ (uintptr_t)pages + PAGE, PAGE };
+	for (int i = 0; i < 6; i++) {
+		const int early = i & 1, change = i / 2;
+
+		ASSERT_EQ(0, raw_set_slot(self->vm, 0, 0x10000, 2 * PAGE,
+					  self->memory, 0, PROT_RW));
+		ASSERT_EQ(0, madvise(pages + PAGE, PAGE, MADV_DONTNEED));
+		t.write = change == 1;
+		t.data = pages + (early ? 0 : PAGE);
+		t.size = early ? 2 * PAGE : PAGE;
+		t.gpa = early ? 0x10000 : 0x11000;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, transfer, &t));
+		ASSERT_EQ((ssize_t)sizeof(msg), read(fd, &msg, sizeof(msg)));
+		if (change == 0) {
+			ASSERT_EQ(0, raw_remove_slot(self->vm, 0));
+		} else {
+			ASSERT_EQ(0, raw_set_slot(self->vm, 0, 0x10000, 2 * PAGE,
+						  self->memory, change * PAGE,
+						  PROT_R));
+		}
+		ASSERT_EQ(0, ioctl(fd, UFFDIO_ZEROPAGE, &give));
+		pthread_join(thread, NULL);
+		if (change == 2) {
+			EXPECT_EQ((ssize_t)t.size, t.done);
+			EXPECT_EQ('d', pages[PAGE]);
+		} else {
+			EXPECT_EQ(early ? (ssize_t)PAGE : -EFAULT, t.done)
+				TH_LOG("round %d", i);
+		}
+		/* What is not written is not, whatever shows it now. */
+		ASSERT_EQ(1, pread(self->memory, &msg, 1, PAGE));
+		EXPECT_EQ('b', *(char *)&msg);
+	}
+	close(fd);
+	munmap(pages, 2 * PAGE);
 }
 
 TEST_HARNESS_MAIN
