@@ -97,9 +97,9 @@ static bool memory_differs(const struct wisp_slot *slot,
 	u32 at;
 
 	for (;; index++) {
-		index = wisp_memory_differ(slot->memory, from->memory, index, last);
 		/* Who is killed does not hear of it. */
-		if (index > last || fatal_signal_pending(current))
+		if (!wisp_memory_differ(slot->memory, from->memory, &index, last) ||
+		    fatal_signal_pending(current))
 			return false;
 		offset = (u64)index << PAGE_SHIFT;
 		at = page_differs(slot->memory, from->memory, offset);

@@ -567,15 +567,14 @@ static u64 list_differing(struct wisp_memory *memory,
 	};
 	const struct wisp_pages *with = frozen ? &frozen->pages : &none;
 	pgoff_t index = offset >> PAGE_SHIFT, last = (offset + size - 1) >> PAGE_SHIFT;
-	u64 count = 0;
+	u64 count = 0, n, i;
 
-	for (; !fatal_signal_pending(current); index++) {
-		index = wisp_pages_differ(&memory->pages, with, index, last);
-		if (index > last)
-			break;
-		if (count < room)
-			gpas[count] = gpa + ((u64)index << PAGE_SHIFT) - offset;
-		count++;
+	while (!fatal_signal_pending(current) &&
+	       (n = wisp_pages_differ(&memory->pages, with, &index, last))) {
+		for (i = 0; i < n && count + i < room; i++)
+			gpas[count + i] = gpa + ((u64)(index + i) << PAGE_SHIFT) - offset;
+		count += n;
+		index += n;
 	}
 	return count;
 }
@@ -605,13 +604,12 @@ u64 wisp_memory_dirty(struct wisp_memory *memory, const struct wisp_memory *froz
 				  room);
 }
 
-/* As wisp_pages_differ(). */
-pgoff_t wisp_memory_differ(struct wisp_memory *memory,
-			   const struct wisp_memory *frozen, pgoff_t index,
-			   pgoff_t last)
+/* As wisp_pages_differ(): whether there is one. */
+bool wisp_memory_differ(struct wisp_memory *memory, const struct wisp_memory *frozen,
+			pgoff_t *index, pgoff_t last)
 {
 	guard(mutex)(&memory->lock);
-	return wisp_pages_differ(&memory->pages, &frozen->pages, index, last);
+	return wisp_pages_differ(&memory->pages, &frozen->pages, index, last) > 0;
 }
 
 /* ---- reading, writing, mapping ------------------------------------------- */

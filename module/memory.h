@@ -89,9 +89,8 @@ void wisp_memory_rebase(struct wisp_memory *memory,
 bool wisp_memory_reset(struct wisp_memory *memory,
 		       const struct wisp_memory *frozen,
 		       const struct wisp_slat_format *format);
-pgoff_t wisp_memory_differ(struct wisp_memory *memory,
-			   const struct wisp_memory *frozen, pgoff_t index,
-			   pgoff_t last);
+bool wisp_memory_differ(struct wisp_memory *memory, const struct wisp_memory *frozen,
+			pgoff_t *index, pgoff_t last);
 u64 wisp_memory_dirty(struct wisp_memory *memory, const struct wisp_memory *frozen,
 		      const struct wisp_slat_format *format, u64 offset, u64 size,
 		      u64 gpa, u64 *gpas, u64 room);

@@ -335,38 +335,40 @@ int wisp_pages_clear(struct wisp_pages *pages, pgoff_t first, pgoff_t last)
 }
 
 /**
- * wisp_pages_differ() - look for a page that only one of two trees has
+ * wisp_pages_differ() - look for pages that only one of two trees has
  * @pages: its lock is held
  * @with: frozen, of as many levels
- * @index: of the first page to look at
+ * @index: of the first page to look at; becomes that of the first one found
  * @last: of the last one
  *
- * May sleep. Returns the index of the first one, which may well have the same
- * contents, or ULONG_MAX.
+ * May sleep. Returns how many there are in a row, as far as is seen at once, or 0 for
+ * none. They may well have the same contents.
  */
-pgoff_t wisp_pages_differ(const struct wisp_pages *pages,
-			  const struct wisp_pages *with, pgoff_t index,
-			  pgoff_t last)
+u64 wisp_pages_differ(const struct wisp_pages *pages, const struct wisp_pages *with,
+		      pgoff_t *index, pgoff_t last)
 {
 	const struct wisp_node *a, *b;
 	unsigned int at;
+	pgoff_t end;
 
-	while (index <= last) {
+	for (; *index <= last; *index = end + 1) {
 		cond_resched();
 		a = pages->root;
 		b = with->root;
-		for (at = pages->levels; a != b && at--;) {
+		at = pages->levels;
+		while (a != b && at && (is_counted(a) || is_counted(b))) {
+			at--;
 			if (is_counted(a))
-				a = a->slots[slot_of(index, at)];
+				a = a->slots[slot_of(*index, at)];
 			if (is_counted(b))
-				b = b->slots[slot_of(index, at)];
+				b = b->slots[slot_of(*index, at)];
 		}
+		/* As it is here, so it is with all that is behind them. */
+		end = *index | (BIT(at * WISP_NODE_BITS) - 1);
 		if (a != b)
-			return index;
-		/* So is all that is behind them. */
-		index = (index | (BIT(at * WISP_NODE_BITS) - 1)) + 1;
+			return min(end, last) - *index + 1;
 	}
-	return ULONG_MAX;
+	return 0;
 }
 
 int wisp_pages_init(void)

@@ -71,9 +71,8 @@ void **wisp_pages_own(struct wisp_pages *pages, pgoff_t index);
 int wisp_pages_split(struct wisp_pages *pages, pgoff_t index);
 int wisp_pages_clear(struct wisp_pages *pages, pgoff_t first, pgoff_t last);
 
-pgoff_t wisp_pages_differ(const struct wisp_pages *pages,
-			  const struct wisp_pages *with, pgoff_t index,
-			  pgoff_t last);
+u64 wisp_pages_differ(const struct wisp_pages *pages, const struct wisp_pages *with,
+		      pgoff_t *index, pgoff_t last);
 
 int wisp_pages_init(void);
 void wisp_pages_exit(void);

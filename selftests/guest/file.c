@@ -3,8 +3,10 @@
  * Guests over a file: they see what it has, and what they write is their own.
  */
 #include <stdlib.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "../harness.h"
 #include "../files.h"
@@ -366,6 +368,39 @@ TEST(a_page_that_cannot_be_read)
 	ASSERT_EQ(0, raw_run(g.vm, 0));
 	EXPECT_EQ(WISP_EXIT_HLT, g.page->exit.reason);
 	EXPECT_EQ(sum_of(NPAGES) - word_of(3), g.page->state.general.rax);
+	close(s);
+	close(memory);
+	close(file);
+	guest_destroy(&g);
+}
+
+/* That is counted by what it is made of, and not page by page, which takes minutes. */
+TEST(all_of_a_large_one_is_dirty)
+{
+	struct wisp_discard discard = { .size = sizeof(discard) };
+	int file = memfd_create("hole", MFD_ALLOW_SEALING), memory, s;
+	__u64 pages[16], size;
+	struct guest g;
+	time_t start;
+
+	ASSERT_EQ(0, guest_create(&g));
+	size = MIN(1ULL << (g.query.gpa_bits - 1), 1ULL << 42);
+	discard.discard_size = size;
+	ASSERT_EQ(0, ftruncate(file, size));
+	ASSERT_EQ(0, fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK));
+	memory = raw_create_memory_over(g.sys, size, file, 0);
+	ASSERT_LE(0, memory);
+	s = raw_snapshot(g.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, raw_set_slot(g.vm, SLOT, size, size, memory, 0, PROT_RW));
+	EXPECT_EQ(0, raw_dirty(g.vm, pages, ARRAY_SIZE(pages)));
+	ASSERT_EQ(0, raw(memory, WISP_DISCARD, &discard));
+	ASSERT_EQ(1, pwrite(memory, "x", 1, 3 * PAGE));
+	start = time(NULL);
+	EXPECT_EQ((int)(size / PAGE), raw_dirty(g.vm, pages, ARRAY_SIZE(pages)));
+	EXPECT_GT(3, time(NULL) - start);
+	for (__u64 i = 0; i < ARRAY_SIZE(pages); i++)
+		EXPECT_EQ(size + i * PAGE, pages[i]);
 	close(s);
 	close(memory);
 	close(file);
