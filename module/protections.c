@@ -68,30 +68,58 @@ static u32 count_entries(struct maple_tree *protections)
 	return count;
 }
 
+/* Whether @range is in the midst of an entry, both ends of which would stay. */
+static bool parts(struct maple_tree *tree, const struct wisp_protect_range *range)
+{
+	unsigned long first = range->gpa >> PAGE_SHIFT;
+	unsigned long last = (range->gpa + range->range_size - 1) >> PAGE_SHIFT;
+	MA_STATE(mas, tree, first, first);
+
+	return wisp_protections_next(&mas) && mas.index < first && mas.last > last;
+}
+
+/*
+ * How many entries more @ranges may make: one that is set two, it and the end of one that
+ * it parts; one that is taken away such an end, of what is there or is set before it.
+ */
+static u32 count_more(struct maple_tree *tree, const struct wisp_protect_range *ranges,
+		      u32 count)
+{
+	u32 i, set = 0, parted = 0;
+
+	for (i = 0; i < count; i++)
+		if (ranges[i].prot != PROT_ALL)
+			set++;
+		else if (set || parts(tree, &ranges[i]))
+			parted++;
+	return 2 * set + parted;
+}
+
 /**
  * wisp_protections_reserve() - be ready for more ranges
  * @protections: made, if there is none
- * @count: of ranges. Each makes two entries more at most: it, and the end of one that
- *	it parts
+ * @ranges: that are to be stored
+ * @count: of them
  *
  * May sleep. Returns 0, -ENOMEM or -ENOSPC.
  */
-int wisp_protections_reserve(struct maple_tree **protections, u32 count)
+int wisp_protections_reserve(struct maple_tree **protections,
+			     const struct wisp_protect_range *ranges, u32 count)
 {
 	struct protections *p;
+	u32 more;
 
 	if (!*protections && create(protections))
 		return -ENOMEM;
 	p = of(*protections);
-	if (p->count + 2 * count > p->recount) {
+	more = count_more(*protections, ranges, count);
+	if (p->count + more > min_t(u32, p->recount, MAX_ENTRIES)) {
 		set_count(p, count_entries(&p->tree));
-		p->recount = 2 * (p->count + count + ENTRIES_PER_PAGE);
+		p->recount = 2 * (p->count + ENTRIES_PER_PAGE) + more;
 	}
-	if (p->count + 2 * count > MAX_ENTRIES)
-		set_count(p, count_entries(&p->tree));
-	if (p->count + 2 * count > MAX_ENTRIES)
+	if (p->count + more > MAX_ENTRIES)
 		return -ENOSPC;
-	return set_count(p, p->count + 2 * count) ? 0 : -ENOMEM;
+	return set_count(p, p->count + more) ? 0 : -ENOMEM;
 }
 
 /* PROT_ALL takes the protection away. Returns 0 or -ENOMEM. */

@@ -13,7 +13,8 @@
 
 #define PROT_ALL	(WISP_PROT_READ | WISP_PROT_WRITE | WISP_PROT_EXEC)
 
-int wisp_protections_reserve(struct maple_tree **protections, u32 count);
+int wisp_protections_reserve(struct maple_tree **protections,
+			     const struct wisp_protect_range *ranges, u32 count);
 int wisp_protections_store(struct maple_tree *protections, unsigned long first,
 			   unsigned long last, u32 prot);
 void *wisp_protections_next(struct ma_state *mas);

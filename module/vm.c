@@ -327,7 +327,7 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	if (ret)
 		return ret;
 	guard(rwsem_write)(&vm->slots_sem);
-	ret = wisp_protections_reserve(&vm->protections, count);
+	ret = wisp_protections_reserve(&vm->protections, ranges, count);
 	if (ret)
 		return ret;
 	vm->changed = true;

@@ -447,6 +447,38 @@ TEST_F(memory, protect_too_many_ranges)
 	free(ranges);
 }
 
+/* And what is full to the last can be emptied. */
+TEST_F(memory, protect_all_that_can_be)
+{
+	const __u32 most = WISP_MAX_PROTECT_RANGES, end = 4 * most;
+	struct wisp_protect_range *ranges = calloc(most, sizeof(*ranges));
+	int ret;
+
+	ASSERT_NE(NULL, ranges);
+	/* Each of three pages, and a gap. */
+	for (__u32 n = 0, count = most; count; ret ? (count /= 2) : (n += count)) {
+		for (__u32 i = 0; i < count; i++)
+			ranges[i] = range_of(4 * (n + i), 3, PROT_R);
+		ret = raw_protect(self->g.vm, ranges, count);
+		ASSERT_TRUE(ret == 0 || ret == -ENOSPC);
+		ASSERT_GE(end, n);
+	}
+	EXPECT_EQ(-ENOSPC, protect(&self->g, 4 * end, 1, PROT_R));
+	/* What parts another is one more, of which there may be one. */
+	EXPECT_EQ(0, protect(&self->g, 1, 1, PROT_RWX));
+	EXPECT_EQ(-ENOSPC, protect(&self->g, 5, 1, PROT_RWX));
+	EXPECT_TRUE(refused(&self->g, BASE + 5 * PAGE, WISP_PROT_WRITE,
+			    WISP_MEMORY_PROTECTED));
+	EXPECT_EQ(0, protect(&self->g, 6, 1, PROT_RWX));
+	EXPECT_TRUE(writes(&self->g, BASE + 6 * PAGE));
+	EXPECT_EQ(0, protect(&self->g, 0, 3, PROT_RWX));
+	EXPECT_TRUE(writes(&self->g, BASE));
+	EXPECT_EQ(0, protect(&self->g, 0, 4 * end, PROT_RWX));
+	EXPECT_TRUE(writes(&self->g, BASE + 5 * PAGE));
+	EXPECT_EQ(0, raw_protect(self->g.vm, ranges, 1));
+	free(ranges);
+}
+
 TEST_F(memory, protect_splits_and_merges)
 {
 	struct guest *g = &self->g;

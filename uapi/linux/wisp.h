@@ -357,7 +357,8 @@ struct wisp_protect_range {
  * the addresses: it stays when a slot comes or goes, until all of READ, WRITE
  * and EXEC takes it away. EINTR (a signal that kills), ENOMEM: ranges may have
  * been protected already. ENOSPC: a VM would keep more than
- * 4 * WISP_MAX_PROTECT_RANGES, were each new one to part another in two.
+ * 4 * WISP_MAX_PROTECT_RANGES, were each new one to part another in two. A call that
+ * only takes away, and parts none, always finds room.
  */
 struct wisp_protect {
 	__u32 size;
