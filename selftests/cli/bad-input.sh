@@ -62,4 +62,18 @@ refused 1 'initrd of 256 MiB does not fit' run --kernel $KERNEL \
 long=$(head -c 4096 /dev/zero | tr '\0' x)
 refused 1 'command line has' run --kernel $KERNEL --append "$long"
 
+# What a user may have: here nothing.
+chmod 666 /dev/wisp
+few() {
+	limit=/sys/module/wisp/parameters/$1
+	most=$(cat "$limit")
+	echo 0 >"$limit"
+	run su nobody -s /bin/sh -c "wisp run --kernel $KERNEL --timeout 20"
+	echo "$most" >"$limit"
+	[ "$status" -eq 1 ] && grep -q "^wisp: no $2: .*$1.*: end some" "$tmp/err"
+	result "$1=0"
+}
+few max_vms_per_user VM
+few max_vcpus_per_user vCPU
+
 finish

@@ -435,6 +435,33 @@ static void refuses_other_owners(void)
 	CHECK_EQUAL(status, 0);
 }
 
+static bool set_limit(const char *value)
+{
+	FILE *f = fopen("/sys/module/wisp/parameters/max_vms_per_user", "w");
+
+	return f && fputs(value, f) >= 0 && !fclose(f);
+}
+
+/* A user's own that may have no VM. */
+static void tells_of_limits(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	CHECK(!fchownat(dir, "memory", NOBODY, NOBODY, 0) && set_limit("0"));
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		if (setgid(NOBODY) || setuid(NOBODY))
+			_exit(1);
+		_exit(try_open() == -EDQUOT && strstr(error, "max_vms_per_user") ?
+			      0 : 2);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+	CHECK_EQUAL(status, 0);
+	CHECK(set_limit("1024"));
+}
+
 /* What cannot be saved leaves nothing, and nothing old is in the way. */
 static void fails_without_a_trace(void)
 {
@@ -504,6 +531,7 @@ int main(void)
 		TAP_TEST(refuses_nonsense),
 		TAP_TEST(refuses_other_memory),
 		TAP_TEST(refuses_other_owners),
+		TAP_TEST(tells_of_limits),
 		TAP_TEST(fails_without_a_trace),
 		TAP_TEST(replaces_what_is_left),
 		TAP_TEST(destroy),

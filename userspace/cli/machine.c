@@ -97,13 +97,18 @@ static void close_fd(int fd)
 static int failed(struct machine *machine, const char *what, int error)
 {
 	const char *advice = "see the host's dmesg";
+	const char *wrong = strerror(-error);
 
 	if (error == -EBUSY)
 		advice = "unload or stop the other hypervisor";
 	else if (error == -ENOMEM)
 		advice = "free memory, or give the guest less with --mem";
-	ending_set(machine->ending, ENDING_ERROR, "%s: %s: %s", what,
-		   strerror(-error), advice);
+	if (error == -EDQUOT) {
+		wrong = "the user has as many VMs as the module's max_vms_per_user allows, or vCPUs as max_vcpus_per_user";
+		advice = "end some, or raise it";
+	}
+	ending_set(machine->ending, ENDING_ERROR, "%s: %s: %s", what, wrong,
+		   advice);
 	return -1;
 }
 

@@ -596,6 +596,17 @@ static int open_memory(const struct wisp_saved *saved, int dir,
 	return ret;
 }
 
+/* A call of the driver that makes something of @saved. */
+static int failed_call(const struct wisp_saved *saved, int error,
+		       const char *what)
+{
+	if (error == -EDQUOT)
+		return fail(saved, error,
+			    "%s: the user has as many VMs as the module's max_vms_per_user allows, or vCPUs as max_vcpus_per_user: end some, or raise it",
+			    what);
+	return fail(saved, error, "%s: %s: see dmesg", what, strerror(-error));
+}
+
 static int add_slot(const struct wisp_saved *saved, int sys, int vm, int file,
 		    const struct wisp_saved_slot *slot)
 {
@@ -612,13 +623,11 @@ static int add_slot(const struct wisp_saved *saved, int sys, int vm, int file,
 		return fail(saved, memory,
 			    "the file system of the snapshot cannot be mapped: copy the folder to another");
 	if (memory < 0)
-		return fail(saved, memory, "no guest memory: %s: see dmesg",
-			    strerror(-memory));
+		return failed_call(saved, memory, "no guest memory");
 	ret = wisp_set_slot(vm, slot->number, slot->gpa, slot->size, memory, 0,
 			    slot->prot);
 	close(memory);
-	return ret ? fail(saved, ret, "no guest memory: %s: see dmesg",
-			  strerror(-ret)) : 0;
+	return ret ? failed_call(saved, ret, "no guest memory") : 0;
 }
 
 static int add_vcpus(const struct wisp_saved *saved, int vm,
@@ -636,8 +645,11 @@ static int add_vcpus(const struct wisp_saved *saved, int vm,
 			ret = wisp_set_state(vm, i, ALL_GROUPS, &states[i],
 					     &field);
 	}
-	return ret ? fail(saved, ret, "no vCPU like the saved one: %s (%s): see dmesg",
-			  strerror(-ret), wisp_field_name(field)) : 0;
+	if (field)
+		return fail(saved, ret,
+			    "no vCPU like the saved one: %s (%s): see dmesg",
+			    strerror(-ret), wisp_field_name(field));
+	return ret ? failed_call(saved, ret, "no vCPU like the saved one") : 0;
 }
 
 /* A VM as the saved one; returns a snapshot of it. */
@@ -652,12 +664,12 @@ static int rebuild(const struct wisp_saved *saved, int sys, int file,
 
 	vm = wisp_create_vm_as(sys, &arg);
 	if (vm < 0)
-		return fail(saved, vm, "no VM: %s: see dmesg", strerror(-vm));
+		return failed_call(saved, vm, "no VM");
 	ret = wisp_set_cpuid(vm, saved->cpuid, saved->cpuid_count);
 	if (!ret)
 		ret = wisp_set_msr_policy(vm, saved->msrs, saved->msr_count);
 	if (ret)
-		fail(saved, ret, "no such policy: %s: see dmesg", strerror(-ret));
+		failed_call(saved, ret, "no such policy");
 	for (uint32_t i = 0; !ret && i < saved->slot_count; i++)
 		ret = add_slot(saved, sys, vm, file, &saved->slots[i]);
 	if (!ret)
@@ -665,8 +677,7 @@ static int rebuild(const struct wisp_saved *saved, int sys, int file,
 	if (!ret) {
 		ret = wisp_snapshot(vm);
 		if (ret < 0)
-			fail(saved, ret, "no snapshot: %s: see dmesg",
-			     strerror(-ret));
+			failed_call(saved, ret, "no snapshot");
 	}
 	close(vm);
 	return ret;
