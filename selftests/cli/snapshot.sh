@@ -176,6 +176,9 @@ refused 1 'No such file' resume /tmp
 refused 1 'No such file' fork /tmp --exec true
 refused 1 'there is a snapshot already' run --kernel $KERNEL --snapshot "$dir"
 refused 1 'Not a directory' run --kernel $KERNEL --snapshot $KERNEL
+mkdir "$tmp/mine"
+: >"$tmp/mine/memory"
+refused 1 'there is a file "memory"' run --kernel $KERNEL --snapshot "$tmp/mine"
 
 # copy: of $dir, to be spoiled; put OFFSET TEXT: in its state
 bad=$tmp/bad

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 #define CODE		0x1000
 #define COUNTER		0x3000
 #define NOBODY		65534
+#define SAVERS		8
 
 /* 16-bit: 1: incb COUNTER; hlt; jmp 1b */
 static const uint8_t count[] = { 0xfe, 0x06, 0x00, 0x30, 0xf4, 0xeb, 0xf9 };
@@ -507,6 +509,89 @@ static void replaces_what_is_left(void)
 	CHECK_EQUAL(st.st_mode, S_IFREG | 0600);
 }
 
+static bool write_memory(const char *data, size_t size, off_t at)
+{
+	int fd = openat(dir, "memory", O_WRONLY | O_CREAT, 0600);
+	bool good = fd >= 0 && pwrite(fd, data, size, at) == (ssize_t)size;
+
+	return !close(fd) && good;
+}
+
+/* A file of that name may be somebody's; one that was never finished is nobody's. */
+static void keeps_a_foreign_memory(void)
+{
+	struct wisp_saved saved = to_save();
+	struct stat st;
+
+	CHECK(!unlinkat(dir, "state", 0) && !unlinkat(dir, "memory", 0));
+	CHECK(write_memory("mine", 4, 0));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EEXIST);
+	CHECK(strstr(error, "\"memory\""));
+	CHECK(!fstatat(dir, "memory", &st, 0) && st.st_size == 4);
+	CHECK(write_memory("mine", 4, 2 * WISP_PAGE_SIZE - 4));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EEXIST);
+	CHECK(!fstatat(dir, "memory", &st, 0) && st.st_size == 2 * WISP_PAGE_SIZE);
+	CHECK(!unlinkat(dir, "memory", 0) && !symlinkat("state", dir, "memory"));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EEXIST);
+	CHECK(!fstatat(dir, "memory", &st, AT_SYMLINK_NOFOLLOW) &&
+	      S_ISLNK(st.st_mode));
+	CHECK(!unlinkat(dir, "memory", 0));
+	CHECK(faccessat(dir, "state", F_OK, 0));
+	/* Before anything, or but its last page, was written. */
+	CHECK(write_memory("", 0, 0));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
+	CHECK(!unlinkat(dir, "state", 0) && !unlinkat(dir, "memory", 0));
+	CHECK(write_memory("WISPMEM", 8, WISP_PAGE_SIZE));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
+	CHECK_EQUAL(try_open(), 0);
+}
+
+static void one_saves_at_a_time(void)
+{
+	struct wisp_saved saved = to_save();
+	int other = open(folder, O_RDONLY | O_DIRECTORY);
+
+	CHECK(!unlinkat(dir, "state", 0));
+	CHECK(!flock(other, LOCK_EX));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EBUSY);
+	CHECK(strstr(error, "another"));
+	CHECK(!faccessat(dir, "memory", F_OK, 0));
+	CHECK(faccessat(dir, "state", F_OK, 0));
+	CHECK(!flock(other, LOCK_UN));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
+	/* And has given it back. */
+	CHECK(!flock(other, LOCK_EX | LOCK_NB));
+	close(other);
+}
+
+/* Many at once: one of them, and what it saved is whole. */
+static void of_many_one_saves(void)
+{
+	struct wisp_saved saved = to_save();
+	int status, saves = 0;
+
+	CHECK(!unlinkat(dir, "state", 0));
+	fflush(stdout);
+	for (int i = 0; i < SAVERS; i++) {
+		if (fork())
+			continue;
+		switch (wisp_snapshot_save(sys, snapshot, dir, &saved)) {
+		case 0:
+			_exit(0);
+		case -EBUSY:
+		case -EEXIST:
+			_exit(1);
+		}
+		_exit(2);
+	}
+	for (int i = 0; i < SAVERS; i++) {
+		CHECK(wait(&status) > 0 && status >> 8 < 2);
+		saves += !status;
+	}
+	CHECK_EQUAL(saves, 1);
+	CHECK_EQUAL(try_open(), 0);
+}
+
 static void destroy(void)
 {
 	unlinkat(dir, "memory", 0);
@@ -534,6 +619,9 @@ int main(void)
 		TAP_TEST(tells_of_limits),
 		TAP_TEST(fails_without_a_trace),
 		TAP_TEST(replaces_what_is_left),
+		TAP_TEST(keeps_a_foreign_memory),
+		TAP_TEST(one_saves_at_a_time),
+		TAP_TEST(of_many_one_saves),
 		TAP_TEST(destroy),
 	};
 

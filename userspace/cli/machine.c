@@ -306,6 +306,11 @@ int machine_open_folder(const char *path, struct ending *ending)
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: %s: give a folder that can be written",
 			   path, strerror(errno));
+	else if (!faccessat(dir, "memory", F_OK, AT_SYMLINK_NOFOLLOW) &&
+		 faccessat(dir, "state", F_OK, 0))
+		ending_set(ending, ENDING_ERROR,
+			   "--snapshot %s: there is a file \"memory\": remove it, or give another folder",
+			   path);
 	else if (!faccessat(dir, "state", F_OK, 0))
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: there is a snapshot already: give another folder",

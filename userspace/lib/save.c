@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -212,6 +213,48 @@ static int save_slot(const struct wisp_saved *saved, int snapshot, int fd,
 	return 0;
 }
 
+/*
+ * One saves into a folder at a time. The lock is an open file's, so of a file that
+ * nobody else has; some file systems have none. Returns an fd to close.
+ */
+static int lock_folder(const struct wisp_saved *saved, int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return failed_file(saved, ".");
+	if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+		return fd;
+	close(fd);
+	return fail(saved, -EBUSY,
+		    "another one is being saved into the folder: give another folder");
+}
+
+/*
+ * A file in the way may be somebody's. What an attempt that came to no end has left
+ * is empty, or has its last page: that is written first.
+ */
+static int check_memory(const struct wisp_saved *saved, int dir)
+{
+	char found[sizeof(memory_magic)] = "";
+	struct stat st;
+	bool is_ours = false;
+	int fd;
+
+	fd = openat(dir, MEMORY, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
+		is_ours = !st.st_size ||
+			  (!read_all(fd, found, sizeof(found),
+				     (st.st_size - 1) & -(off_t)PAGE) &&
+			   !memcmp(found, memory_magic, sizeof(found)));
+	if (fd >= 0)
+		close(fd);
+	return is_ours ? 0 : fail(saved, -EEXIST,
+				  "there is a file \"memory\" that is no snapshot's: give another folder");
+}
+
 static int save_memory(const struct wisp_saved *saved, int snapshot, int dir,
 		       const struct header *header,
 		       const struct wisp_saved_slot *slots)
@@ -223,8 +266,9 @@ static int save_memory(const struct wisp_saved *saved, int snapshot, int dir,
 	fd = openat(dir, MEMORY, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	memcpy(trailer.magic, memory_magic, sizeof(trailer.magic));
 	memcpy(trailer.id, header->id, sizeof(trailer.id));
-	if (fd < 0 || ftruncate(fd, (off_t)(header->memory_size + PAGE)) ||
-	    write_all(fd, &trailer, sizeof(trailer), header->memory_size))
+	if (fd < 0 ||
+	    write_all(fd, &trailer, sizeof(trailer), header->memory_size) ||
+	    ftruncate(fd, (off_t)(header->memory_size + PAGE)))
 		ret = failed_file(saved, MEMORY);
 	else if (!buffer)
 		ret = fail(saved, -ENOMEM, "no memory to save with: free some");
@@ -238,6 +282,17 @@ static int save_memory(const struct wisp_saved *saved, int snapshot, int dir,
 	return ret;
 }
 
+/* Nothing is replaced: some file systems can do the one, some the other. */
+static int name_state(int dir)
+{
+	if (!renameat2(dir, NEW_STATE, dir, STATE, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL || linkat(dir, NEW_STATE, dir, STATE, 0))
+		return -1;
+	unlinkat(dir, NEW_STATE, 0);
+	return 0;
+}
+
 /* It has its name once it is whole. */
 static int save_state(const struct wisp_saved *saved, int dir,
 		      const struct header *header)
@@ -247,7 +302,7 @@ static int save_state(const struct wisp_saved *saved, int dir,
 	fd = openat(dir, NEW_STATE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
 	if (fd < 0 || write_all(fd, header, header->size, 0) || fsync(fd) ||
-	    renameat(dir, NEW_STATE, dir, STATE))
+	    name_state(dir))
 		ret = failed_file(saved, STATE);
 	if (fd >= 0)
 		close(fd);
@@ -354,21 +409,20 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 	return NULL;
 }
 
-int wisp_snapshot_save(int sys, int snapshot, int dir,
-		       const struct wisp_saved *saved)
+/* The folder is locked. */
+static int save(const struct wisp_saved *saved, const struct host *host,
+		int snapshot, int dir)
 {
 	struct header *header;
-	struct host host;
 	int ret;
 
-	ret = query_host(sys, &host);
-	if (ret)
-		return fail(saved, ret, "the driver does not answer: %s: see dmesg",
-			    strerror(-ret));
 	if (!faccessat(dir, STATE, F_OK, 0))
 		return fail(saved, -EEXIST,
 			    "there is a snapshot already: give another folder");
-	header = make_state(saved, snapshot, &host, &ret);
+	ret = check_memory(saved, dir);
+	if (ret)
+		return ret;
+	header = make_state(saved, snapshot, host, &ret);
 	if (!header)
 		return ret;
 	/* What an earlier attempt, that came to no end, has left. */
@@ -382,6 +436,24 @@ int wisp_snapshot_save(int sys, int snapshot, int dir,
 		unlinkat(dir, MEMORY, 0);
 	}
 	free(header);
+	return ret;
+}
+
+int wisp_snapshot_save(int sys, int snapshot, int dir,
+		       const struct wisp_saved *saved)
+{
+	struct host host;
+	int ret, lock;
+
+	ret = query_host(sys, &host);
+	if (ret)
+		return fail(saved, ret, "the driver does not answer: %s: see dmesg",
+			    strerror(-ret));
+	lock = lock_folder(saved, dir);
+	if (lock < 0)
+		return lock;
+	ret = save(saved, &host, snapshot, dir);
+	close(lock);
 	return ret;
 }
 

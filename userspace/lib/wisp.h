@@ -464,7 +464,8 @@ struct wisp_saved {
  * once more in who is opened of it. Slots with the same memory have each their
  * own then. Protections by wisp_protect() and limits are not saved. Allocates.
  *
- * Return: 0, or with @saved->error: -EEXIST (there is one already), -EFAULT (not
+ * Return: 0, or with @saved->error: -EBUSY (another one is being saved there), -EEXIST
+ * (there is one already, or a file "memory" that is no snapshot's), -EFAULT (not
  * such a slot), -EFBIG (@saved->extra_size), -EINVAL (@saved->vm_flags), -ENOENT
  * (not such a vCPU), -ENOMEM, or what open(2), write(2) and rename(2) give. Nothing
  * is left behind then.
