@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "../harness.h"
+#include "../race/random.h"
 #include "guest.h"
 
 /* Counts in each of the pages from GUEST_DATA on; how many are in ECX. */
@@ -324,31 +325,162 @@ static int written_once(const struct guest *g, int n)
 	return g->query.quirks & WISP_QUIRK_NO_DIRTY ? n : 0;
 }
 
+/* Counts in each page of a list of addresses at RSI; 0 ends it. */
+SNIPPET(count_listed, 64,
+	"1: hlt\n"
+	"2:	mov (%rsi), %rdi\n"
+	"	test %rdi, %rdi\n"
+	"	jz 1b\n"
+	"	incq -8(%rdi)\n"
+	"	add $8, %rsi\n"
+	"	jmp 2b");
+
+#define SPACE_SIZE	0x40000000	/* what the guest's tables map */
+#define SETS		6
+#define SET_MAX		512		/* addresses, with the 0 behind them */
+#define SETS_GPA	0x20000000
+#define SETS_SIZE	(SETS * SET_MAX * 8)
+
+/* Any page of these may be written, but the guest's own before @first. */
+static const struct {
+	__u64 gpa, npages, first;
+} dirty_slots[] = {
+	{ 0, GUEST_SIZE / PAGE, GUEST_DATA / PAGE },
+	{ GUEST_SIZE, 1, 0 },
+	{ 0x10000000, 700, 0 },
+	{ SPACE_SIZE - 16 * PAGE, 16, 0 },
+};
+
+/* Pages that the guest is to write, as a seed has it. */
+struct set {
+	__u64 ends[SET_MAX];
+	int count;
+	__u8 has[SPACE_SIZE / PAGE], had[SPACE_SIZE / PAGE];
+};
+
+static void set_add(struct set *set, __u64 gpa)
+{
+	if (set->has[gpa / PAGE])
+		return;
+	set->has[gpa / PAGE] = 1;
+	set->ends[set->count++] = gpa + PAGE;
+}
+
+/* The first and the last page of each slot, and up to 100 more. */
+static void set_choose(struct set *set, __u64 seed)
+{
+	memset(set->has, 0, sizeof(set->has));
+	memset(set->ends, 0, sizeof(set->ends));
+	set->count = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(dirty_slots); i++) {
+		__u64 gpa = dirty_slots[i].gpa, first = dirty_slots[i].first;
+		__u64 npages = dirty_slots[i].npages;
+
+		set_add(set, gpa);
+		set_add(set, gpa + (npages - 1) * PAGE);
+		for (__u64 n = random_below(&seed, 101); n; n--)
+			set_add(set, gpa + PAGE * (first +
+				random_below(&seed, npages - first)));
+	}
+}
+
+/*
+ * The slots, and in one that the guest only reads the sets: the VMM writes them
+ * before there is a snapshot.
+ */
+static void add_sets(struct __test_metadata *_metadata, struct guest *g,
+		     struct set *set)
+{
+	int memory;
+
+	for (size_t i = 1; i < ARRAY_SIZE(dirty_slots); i++) {
+		__u64 size = dirty_slots[i].npages * PAGE;
+
+		memory = raw_create_memory(g->sys, size);
+		ASSERT_LE(0, memory);
+		ASSERT_EQ(0, raw_set_slot(g->vm, i, dirty_slots[i].gpa, size, memory,
+					  0, PROT_RW));
+		close(memory);
+	}
+	memory = raw_create_memory(g->sys, SETS_SIZE);
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, raw_set_slot(g->vm, ARRAY_SIZE(dirty_slots), SETS_GPA, SETS_SIZE,
+				  memory, 0, PROT_R));
+	for (int i = 0; i < SETS; i++) {
+		set_choose(set, i);
+		ASSERT_EQ((ssize_t)sizeof(set->ends),
+			  pwrite(memory, set->ends, sizeof(set->ends),
+				 i * sizeof(set->ends)));
+	}
+	close(memory);
+}
+
+/* Where the CPU sets accessed and dirty bits. */
+static bool is_guest_table(__u64 gpa)
+{
+	return gpa >= GUEST_PML4 && gpa <= GUEST_PT;
+}
+
+/*
+ * Each page of the set is listed, once, and what else is listed may be: the guest's
+ * tables and, where the CPU notes nothing, what was written before the last reset.
+ */
+static void expect_listed(struct __test_metadata *_metadata, const struct guest *g,
+			  struct set *set)
+{
+	static __u64 pages[4096];
+	int n = raw_dirty(g->vm, pages, ARRAY_SIZE(pages)), found = 0;
+
+	ASSERT_LE(set->count, n);
+	ASSERT_GE(ARRAY_SIZE(pages), (size_t)n);
+	for (int i = 0; i < n; i++) {
+		__u64 page = pages[i] / PAGE;
+
+		ASSERT_GT(SPACE_SIZE / PAGE, page);
+		ASSERT_NE(2, set->has[page])
+			TH_LOG("%#llx is there twice", pages[i]);
+		if (set->has[page] == 1) {
+			found++;
+		} else {
+			ASSERT_TRUE(is_guest_table(pages[i]) ||
+				    written_once(g, set->had[page]))
+				TH_LOG("%#llx was not written", pages[i]);
+		}
+		set->has[page] = 2;
+		set->had[page] = 1;
+	}
+	EXPECT_EQ(set->count, found);
+	EXPECT_EQ(n, raw_dirty(g->vm, pages, 1));
+}
+
 TEST_F(snapshot, dirty_lists_what_was_written)
 {
+	struct set *set = calloc(1, sizeof(*set));
 	struct machine m = of(&self->g);
-	__u64 pages[256];
+	__u64 pages[1];
 	int s, n;
 
-	EXPECT_EQ(-EINVAL, raw_dirty(m.vm, pages, 256));
-	stand(_metadata, &self->g, count, count_end, 20);
+	ASSERT_NE(NULL, set);
+	EXPECT_EQ(-EINVAL, raw_dirty(m.vm, pages, 1));
+	add_sets(_metadata, &self->g, set);
+	GUEST_LOAD(&self->g, LONG64, count_listed);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
 	s = raw_snapshot(m.vm);
 	ASSERT_LE(0, s);
-	EXPECT_EQ(0, raw_dirty(m.vm, pages, 256));
-	for (int round = 0; round < 3; round++) {
+	EXPECT_EQ(0, raw_dirty(m.vm, pages, 1));
+	for (int i = 0; i < SETS; i++) {
+		set_choose(set, i);
+		printf("# seed %d: %d pages\n", i, set->count);
+		m.page->dirty = WISP_STATE_GENERAL;
+		m.page->state.general.rsi = SETS_GPA + i * sizeof(set->ends);
 		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
-		n = raw_dirty(m.vm, pages, 256);
-		ASSERT_LE(20, n);
-		ASSERT_GE(30, n);
-		for (int i = 0; i < 20; i++) {
-			EXPECT_TRUE(guest_is_dirty(m.vm, GUEST_DATA + i * PAGE))
-				TH_LOG("page %d", i);
-		}
-		EXPECT_EQ(n, raw_dirty(m.vm, pages, 1));
+		expect_listed(_metadata, &self->g, set);
+		n = raw_dirty(m.vm, pages, 1);
 		ASSERT_EQ(0, raw_reset(m.vm, s));
-		EXPECT_EQ(written_once(&self->g, n), raw_dirty(m.vm, pages, 256));
+		EXPECT_EQ(written_once(&self->g, n), raw_dirty(m.vm, pages, 1));
 	}
 	close(s);
+	free(set);
 }
 
 TEST_F(snapshot, slots_and_protections_come_back)
