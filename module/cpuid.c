@@ -61,6 +61,8 @@
 #define LEAF_80000008_EBX	(BIT(0) | BIT(2))
 /* XSAVEOPT XSAVEC XGETBV1 */
 #define LEAF_D_1_EAX	(BIT(0) | BIT(1) | BIT(2))
+/* XSAVEC or XSAVES */
+#define LEAF_D_1_COMPACTED	(BIT(1) | BIT(3))
 
 static struct wisp_policy *default_table;
 
@@ -264,17 +266,24 @@ static const struct wisp_cpuid_entry *find(const struct wisp_policy *cpuid,
 	return NULL;
 }
 
-/* Bytes of a standard-format image with the components of @xcr0. */
-static u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0)
+/*
+ * Bytes of an image with the components of @xcr0: each has its place in the standard
+ * format, and follows the one before it in the compacted one.
+ */
+static u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0, bool compacted)
 {
-	u32 size = offsetof(struct xregs_state, extended_state_area);
+	u32 size = offsetof(struct xregs_state, extended_state_area), offset;
 	const struct wisp_cpuid_entry *entry;
 	unsigned int i;
 
 	for (i = 2; i < 64 && xcr0 >> i; i++) {
 		entry = xcr0 & BIT_ULL(i) ? find(cpuid, 0xd, i) : NULL;
-		if (entry)
-			size = max(size, entry->ebx + entry->eax);
+		if (!entry)
+			continue;
+		offset = entry->ebx;
+		if (compacted)
+			offset = entry->ecx & BIT(1) ? ALIGN(size, 64) : size;
+		size = max(size, offset + entry->eax);
 	}
 	return size;
 }
@@ -310,9 +319,11 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf)
 		general->rdx = vcpu->index;
 		break;
 	case 0xd:
-		if (subleaf < 2)
+		if (subleaf == 1 && !(general->rax & LEAF_D_1_COMPACTED))
+			general->rbx = 0;
+		else if (subleaf < 2)
 			general->rbx = xsave_size(table_of(vcpu->vm),
-						  wisp_host_sync_xcr0(vcpu));
+						  wisp_host_sync_xcr0(vcpu), subleaf);
 		break;
 	}
 }

@@ -309,6 +309,59 @@ TEST_F(cpu, xsave_size_follows_xcr0)
 	EXPECT_EQ(self->g.query.xcr0, s->control.xcr0);
 }
 
+SNIPPET(cpuid_twice, 64,
+	"mov $0xd, %eax; xor %ecx, %ecx; cpuid; mov %ebx, %esi\n"
+	"mov $0xd, %eax; mov $1, %ecx; cpuid; hlt");
+
+/* Components that no CPU has, with and without an alignment to 64 bytes. */
+static struct wisp_cpuid_entry made_up(unsigned int i)
+{
+	return (struct wisp_cpuid_entry){
+		.leaf = 0xd, .subleaf = i, .flags = WISP_CPUID_SUBLEAF,
+		.eax = 100 + i, .ebx = 10000 + 1000 * i, .ecx = i & 1 ? 2 : 0,
+	};
+}
+
+/* The sizes for all of XCR0: @eax is what CPUID(0xd, 1) has in EAX. */
+static void check_xsave_sizes(struct __test_metadata *_metadata, __u32 eax)
+{
+	struct wisp_cpuid_entry table[64] = {
+		{ .leaf = 0xd, .subleaf = 0, .flags = WISP_CPUID_SUBLEAF },
+		{ .leaf = 0xd, .subleaf = 1, .flags = WISP_CPUID_SUBLEAF,
+		  .eax = eax, .ebx = 1 },
+	};
+	__u32 standard = 576, compacted = 576, count = 2;
+	struct guest g;
+
+	ASSERT_EQ(0, guest_create_vm(&g));
+	for (unsigned int i = 2; i < 64; i++) {
+		if (!(g.query.xcr0 >> i & 1))
+			continue;
+		table[count] = made_up(i);
+		standard = table[count].ebx + table[count].eax;
+		if (table[count].ecx)
+			compacted = (compacted + 63) / 64 * 64;
+		compacted += table[count++].eax;
+	}
+	ASSERT_EQ(0, set_cpuid(&g, table, count));
+	ASSERT_EQ(0, guest_add_vcpu(&g, 0));
+	GUEST_LOAD(&g, LONG64, cpuid_twice);
+	g.page->state.control.xcr0 = g.query.xcr0;
+	g.page->state.control.cr4 |= CR4_OSXSAVE;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&g));
+	EXPECT_EQ(standard, (__u32)g.page->state.general.rsi);
+	EXPECT_EQ(eax & 0xa ? compacted : 0U, (__u32)g.page->state.general.rbx);
+	guest_destroy(&g);
+}
+
+/* In subleaf 1 that of XSAVEC and XSAVES, where there is either. */
+TEST_F(cpu, xsave_size_is_that_of_the_format)
+{
+	check_xsave_sizes(_metadata, 0);
+	check_xsave_sizes(_metadata, 1 << 1);
+	check_xsave_sizes(_metadata, 1 << 3 | 1);
+}
+
 TEST_F(cpu, apic_id_is_the_index)
 {
 	ASSERT_EQ(0, guest_add_vcpu(&self->g, 0));
