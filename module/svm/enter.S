@@ -29,6 +29,11 @@ SYM_FUNC_START(svm_enter)
 	push	%rsi
 	push	%rdx
 
+	/* Zen 1: a division by zero shows the last quotient, so let that be 0. */
+#ifdef X86_BUG_DIV0
+	ALTERNATIVE "", "xor %eax, %eax; cltd; lea 1(%rax), %ecx; div %ecx", X86_BUG_DIV0
+#endif
+
 1:	clgi
 	mov	%rdi, %rax
 	vmload	%rax
