@@ -125,9 +125,14 @@ static void raise(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 	events->injected = *event;
 }
 
-/* The guest gets an exception without an error code. */
+/*
+ * The guest gets an exception without an error code. With #DB the CPU would open the
+ * debug registers to its handler; an injected one does not.
+ */
 void wisp_event_raise(struct wisp_vcpu *vcpu, u8 vector)
 {
+	if (vector == X86_TRAP_DB)
+		vcpu->debug.dr7 &= ~WISP_DR7_GD;
 	raise(vcpu, &(struct wisp_event){
 		.type = WISP_EVENT_EXCEPTION,
 		.vector = vector,

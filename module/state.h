@@ -60,6 +60,7 @@ WISP_SAME_OFFSET(events);
 /* Bit 10 is always one; 11, 12, 14 and 15 are zero, as MOV writes it. */
 #define WISP_DR7_FIXED	0x400
 #define WISP_DR7_ZERO	0xd800ULL
+#define WISP_DR7_GD	0x2000ULL
 
 /* What of a value for CR0 MOV looks at: it ignores the rest of the lower half. */
 #define WISP_CR0_WRITTEN                                                  \

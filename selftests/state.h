@@ -41,6 +41,7 @@
 
 #define DR6_FIXED	0xffff0ff0ULL
 #define DR7_FIXED	0x400ULL
+#define DR7_GD		(1ULL << 13)
 #define PAT_RESET	0x0007040600070406ULL
 
 #define XCR0_X87	(1ULL << 0)

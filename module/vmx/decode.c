@@ -24,7 +24,6 @@
 #define REASON_TDCALL	77
 
 #define DR6_BD		BIT(13)
-#define DR7_GD		BIT(13)
 
 /* Exceptions and EPT violations: see iret_faulted(). */
 #define UNBLOCKED_NMI	BIT(12)
@@ -98,10 +97,7 @@ static void decode_cr_write(struct wisp_vcpu *vcpu, u64 info)
 	vcpu->exit.raw[1] = registers[info >> 8 & 0xf];
 }
 
-/*
- * What #DB would have done to DR6 and DR7. INT1 does nothing to them, and has a
- * length.
- */
+/* What #DB would have done to DR6. INT1 does nothing to it, and has a length. */
 static void decode_debug(struct wisp_vcpu *vcpu, bool int1)
 {
 	u64 info = vmx_read(EXIT_QUALIFICATION);
@@ -111,8 +107,6 @@ static void decode_debug(struct wisp_vcpu *vcpu, bool int1)
 		return;
 	}
 	vcpu->debug.dr6 |= info & (DR_TRAP_BITS | DR_STEP | DR6_BD);
-	if (info & DR6_BD)
-		vcpu->debug.dr7 &= ~DR7_GD;
 }
 
 static void decode_exception(struct wisp_vcpu *vcpu, u32 info)

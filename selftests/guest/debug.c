@@ -14,6 +14,7 @@
 #include "../harness.h"
 #include "guest.h"
 
+#define DR6_BD		(1ULL << 13)
 #define DR6_BS		(1ULL << 14)
 #define DR6_BT		(1ULL << 15)
 #define RFLAGS_RF	(1ULL << 16)
@@ -540,6 +541,23 @@ TEST_F(debug, guest_uses_its_own_registers_stepped)
 	EXPECT_EQ(WISP_EXIT_HLT, (int)self->page->exit.reason);
 	EXPECT_EQ(12, steps);
 	check_own(_metadata, &self->g);
+}
+
+SNIPPET(detected, 64, "mov %dr0, %rax; mov %dr7, %rbx; hlt");
+
+/* The access that GD forbids is a fault, whose handler may make it. */
+TEST_F(debug, general_detect)
+{
+	GUEST_LOAD(&self->g, LONG64, detected);
+	self->s->debug.dr7 |= DR7_GD;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BD, self->s->debug.dr6);
+	EXPECT_EQ(DR7_FIXED, self->s->debug.dr7);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(DR7_FIXED, self->s->general.rbx);
 }
 
 SNIPPET(own_tf, 64, "pushf; orl $0x100, (%rsp); popf; nop; nop; hlt");

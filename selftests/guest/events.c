@@ -214,6 +214,7 @@ TEST_F(event, single_steps)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		guest_load(&self->g, LONG64, rows[i].code, rows[i].end);
 		self->page->state.general.rcx = 0x277;
+		self->page->state.debug.dr7 |= DR7_GD;
 		if (guest_run(&self->g) == WISP_EXIT_PORT &&
 		    self->page->exit.port.port == 0x10)
 			guest_complete(&self->g, 0);
@@ -222,6 +223,9 @@ TEST_F(event, single_steps)
 		EXPECT_EQ(GUEST_CODE + 9 + rows[i].length, self->trap->rip)
 			TH_LOG("%s", rows[i].what);
 		EXPECT_EQ(DR6_FIXED | 1 << 14, self->page->state.debug.dr6)
+			TH_LOG("%s", rows[i].what);
+		/* The handler may use them. */
+		EXPECT_EQ(DR7_FIXED, self->page->state.debug.dr7)
 			TH_LOG("%s", rows[i].what);
 		EXPECT_EQ(RFLAGS_TF, self->trap->rflags & RFLAGS_TF);
 	}
