@@ -71,6 +71,7 @@ static bool advance_rip(struct wisp_vcpu *vcpu)
 		return false;
 	}
 	vcpu->general.rip = rip;
+	vcpu->general.rflags &= ~X86_EFLAGS_RF;
 	return true;
 }
 
@@ -78,8 +79,8 @@ static bool advance_rip(struct wisp_vcpu *vcpu)
  * wisp_vcpu_advance() - go on behind the instruction that exited
  * @vcpu: exit.inst_len is that instruction's
  *
- * As the hardware does when an instruction ends: no interrupt shadow remains,
- * and a single step is reported.
+ * As the hardware does when an instruction ends: neither RF nor an interrupt shadow
+ * remains, and a single step is reported.
  */
 void wisp_vcpu_advance(struct wisp_vcpu *vcpu)
 {

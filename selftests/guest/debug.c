@@ -543,6 +543,21 @@ TEST_F(debug, guest_uses_its_own_registers_stepped)
 	check_own(_metadata, &self->g);
 }
 
+SNIPPET(resumes, 64, "cpuid; out %al, $0x10; hlt");
+
+/* RF is for one instruction, also where the driver or the VMM does it. */
+TEST_F(debug, resume_flag_ends_with_its_instruction)
+{
+	GUEST_LOAD(&self->g, LONG64, resumes);
+	self->s->general.rflags |= RFLAGS_RF;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_RF);
+	self->s->general.rflags |= RFLAGS_RF;
+	self->page->dirty = WISP_STATE_GENERAL;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_RF);
+}
+
 SNIPPET(detected, 64, "mov %dr0, %rax; mov %dr7, %rbx; hlt");
 
 /* The access that GD forbids is a fault, whose handler may make it. */
