@@ -109,7 +109,7 @@ void wisp_event_inject(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 /*
  * A new exception takes the place of what was in delivery. An exception comes
  * again when its instruction does; an interrupt or NMI would be lost and waits
- * instead.
+ * instead. All but #DB are faults, for which the CPU would push RF set.
  */
 static void raise(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 {
@@ -123,6 +123,8 @@ static void raise(struct wisp_vcpu *vcpu, const struct wisp_event *event)
 		events->nmi_blocked = false;
 	}
 	events->injected = *event;
+	if (event->vector != X86_TRAP_DB)
+		vcpu->general.rflags |= X86_EFLAGS_RF;
 }
 
 /*

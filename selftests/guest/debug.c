@@ -558,6 +558,22 @@ TEST_F(debug, resume_flag_ends_with_its_instruction)
 	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_RF);
 }
 
+SNIPPET(denied, 64, "rdpmc");
+SNIPPET(unknown, 64, "monitor");
+
+/* A fault's frame has it, so that its instruction is not held up twice. */
+TEST_F(debug, faults_of_the_driver_set_the_resume_flag)
+{
+	GUEST_LOAD(&self->g, LONG64, denied);
+	guest_run(&self->g);
+	EXPECT_TRUE(guest_has_trapped(&self->g, 13));
+	EXPECT_EQ(RFLAGS_RF, self->trap->rflags & RFLAGS_RF);
+	GUEST_LOAD(&self->g, LONG64, unknown);
+	guest_run(&self->g);
+	EXPECT_TRUE(guest_has_trapped(&self->g, 6));
+	EXPECT_EQ(RFLAGS_RF, self->trap->rflags & RFLAGS_RF);
+}
+
 SNIPPET(detected, 64, "mov %dr0, %rax; mov %dr7, %rbx; hlt");
 
 /* The access that GD forbids is a fault, whose handler may make it. */
