@@ -21,6 +21,7 @@
 #define FLAG_AF		0x10
 #define STATUS_FLAGS	0x8d5
 #define FLAG_DF		0x400
+#define FLAG_RF		0x10000
 #define FLAG_AC		0x40000
 #define PORT		0x1f0
 
@@ -295,6 +296,24 @@ static void rip_relative(void)
 	CHECK_EQUAL(page.state.general.rip, CODE + 6);
 }
 
+/* RF, which VMX sets where memory is not there, is for one instruction. */
+static void resume_flag_ends(void)
+{
+	static const uint8_t code[] = { 0xf3, 0xaa };	/* rep stosb */
+
+	start(CODE + PAGE);
+	*general(RDI) = DEVICE;
+	*general(RCX) = 1500;
+	page.state.general.rflags |= FLAG_RF;
+	set_code(code, sizeof(code));
+	CHECK_EQUAL(assist(), 0);
+	CHECK_EQUAL(page.state.general.rip, CODE);
+	CHECK_EQUAL(page.state.general.rflags, 2 | FLAG_RF);
+	CHECK_EQUAL(assist(), 0);
+	CHECK_EQUAL(page.state.general.rip, CODE + 2);
+	CHECK_EQUAL(page.state.general.rflags, 2);
+}
+
 /* The bytes of the exit count, whole or cut off. */
 static void bytes_of_the_exit(void)
 {
@@ -508,6 +527,7 @@ static void check_fault(uint64_t gva, uint32_t error_code)
 	CHECK_EQUAL(page.inject.has_error_code, 1);
 	CHECK_EQUAL(page.inject.error_code, error_code);
 	CHECK_EQUAL(page.state.general.rip, 0x200000);
+	CHECK_EQUAL(page.state.general.rflags & FLAG_RF, FLAG_RF);
 }
 
 /* Out of the device into a page that is not there: the guest's fault. */
@@ -794,6 +814,7 @@ int main(void)
 	static const struct tap_test tests[] = {
 		TAP_TEST(as_the_cpu_does),
 		TAP_TEST(rip_relative),
+		TAP_TEST(resume_flag_ends),
 		TAP_TEST(bytes_of_the_exit),
 		TAP_TEST(code_at_the_end),
 		TAP_TEST(refuses_what_it_does_not_know),

@@ -18,6 +18,7 @@ enum alu {
 #define FLAG_SF		(1ULL << 7)
 #define FLAG_DF		(1ULL << 10)
 #define FLAG_OF		(1ULL << 11)
+#define FLAG_RF		(1ULL << 16)
 #define FLAG_AC		(1ULL << 18)
 
 /* @bits: 8, 16, 32 or 64; more of @a and @b is not looked at. */

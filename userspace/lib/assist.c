@@ -455,6 +455,7 @@ static int finish(struct insn *insn, struct wisp_vcpu_page *page, int ret)
 	page->dirty |= WISP_STATE_GENERAL;
 	if (!ret)
 		return 0;
+	page->state.general.rflags |= FLAG_RF;
 	page->state.control.cr2 = insn->fault_gva;
 	page->dirty |= WISP_STATE_CONTROL;
 	page->inject = (struct wisp_event){
