@@ -19,7 +19,6 @@ struct wisp_ledger {
 
 	/* What the entry that goes on must be able to show. */
 	u64 expected;
-	bool stale;
 };
 
 /*
@@ -80,13 +79,17 @@ void wisp_ledger_enable(void)
 	this_cpu_write(ledger.vcpu_id, 0);
 }
 
+void wisp_ledger_stale(struct wisp_vcpu *vcpu)
+{
+	vcpu->ledger_stale = true;
+}
+
 void wisp_ledger_expect(struct wisp_vcpu *vcpu)
 {
 	this_cpu_write(ledger.expected,
 		       atomic64_read(&vcpu->vm->slat.revoked));
 	/* The entry reads the generation next. */
 	smp_rmb();
-	this_cpu_write(ledger.stale, vcpu->tlb_stale);
 }
 
 bool wisp_ledger_drops(enum wisp_flush_reason reason)
@@ -99,7 +102,7 @@ void wisp_ledger_flushed(struct wisp_vcpu *vcpu)
 	this_cpu_write(ledger.vcpu_id, vcpu->id);
 	this_cpu_write(ledger.narrowed,
 		       atomic64_read(&vcpu->vm->slat.narrowed));
-	this_cpu_write(ledger.stale, false);
+	vcpu->ledger_stale = false;
 }
 
 /*
@@ -126,7 +129,7 @@ void wisp_ledger_enter(struct wisp_vcpu *vcpu)
 	OBJECT_IF(here->narrowed < here->expected, 2,
 		  "wisp: vCPU %llu entered on translations that were revoked\n",
 		  vcpu->id);
-	OBJECT_IF(here->stale, 4,
+	OBJECT_IF(vcpu->ledger_stale, 4,
 		  "wisp: vCPU %llu entered on translations of older registers\n",
 		  vcpu->id);
 }

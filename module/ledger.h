@@ -7,8 +7,9 @@
  * apart from the tree's generation; for each CPU and tag (ASID or VPID) it knows
  * whose translations may be there and how much had been lost when they were
  * flushed; and each entry is held against what it may see no more. The parameters
- * drop_flush and drop_revoke leave out one reason to flush or to revoke, to show
- * that the ledger notices: what it objects to is then noted in "objections".
+ * drop_flush and drop_revoke leave out one reason to flush or to revoke, or the
+ * driver's note of it, to show that the ledger notices, which is told besides: what
+ * it objects to is then in "objections".
  */
 #ifndef WISP_LEDGER_H
 #define WISP_LEDGER_H
@@ -28,6 +29,9 @@ enum wisp_flush_reason {
 	WISP_FLUSH_STATE = 4,		/* control registers were set from outside */
 	WISP_FLUSH_OTHERS = 5,		/* others may use the tag next */
 	WISP_FLUSH_CPU = 6,		/* the vCPU ran on another CPU meanwhile */
+	/* No flush, but the driver's note that one is due. */
+	WISP_NOTE_ENABLE = 7,		/* of FLUSH_ENABLE */
+	WISP_NOTE_STATE = 8,		/* of FLUSH_STATE */
 };
 
 /* Why the generation is bumped; the number is drop_revoke's. */
@@ -45,6 +49,7 @@ enum wisp_revoke_reason {
 void wisp_ledger_narrow(struct wisp_slat *slat);
 void wisp_ledger_revoke(struct wisp_slat *slat, enum wisp_revoke_reason reason);
 void wisp_ledger_enable(void);
+void wisp_ledger_stale(struct wisp_vcpu *vcpu);
 void wisp_ledger_expect(struct wisp_vcpu *vcpu);
 bool wisp_ledger_drops(enum wisp_flush_reason reason);
 void wisp_ledger_flushed(struct wisp_vcpu *vcpu);
@@ -63,9 +68,11 @@ static inline void wisp_ledger_revoke(struct wisp_slat *slat,
 
 /* This CPU's tag may have others' translations, or has none. */
 static inline void wisp_ledger_enable(void) { }
+/* The vCPU's control registers were set: the tag has what the old ones led to. */
+static inline void wisp_ledger_stale(struct wisp_vcpu *vcpu) { }
 /* An entry begins; what was revoked until now must be flushed. */
 static inline void wisp_ledger_expect(struct wisp_vcpu *vcpu) { }
-/* Is a flush for this reason to be left out? */
+/* Is a flush for this reason, or a note of one, to be left out? */
 static inline bool wisp_ledger_drops(enum wisp_flush_reason reason)
 {
 	return false;

@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "creator.h"
+#include "ledger.h"
 #include "snapshot.h"
 #include "vm.h"
 #include "window.h"
@@ -116,7 +117,8 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 		wisp_backend->set_state(vcpu, groups, regs);
 	if (groups & WISP_STATE_CONTROL) {
 		vcpu->xcr0 = regs->control.xcr0;
-		vcpu->tlb_stale = true;
+		wisp_ledger_stale(vcpu);
+		vcpu->tlb_stale |= !wisp_ledger_drops(WISP_NOTE_STATE);
 	}
 	if (groups & WISP_STATE_DEBUG) {
 		vcpu->debug = regs->debug;

@@ -113,6 +113,9 @@ struct wisp_vcpu {
 
 	/* Owned by the holder of @lock. */
 	bool tlb_stale;			/* the next entry flushes */
+#ifdef CONFIG_WISP_DEBUG
+	bool ledger_stale;		/* the ledger's, whatever that one says */
+#endif
 	const void *tlb_cpu;		/* hw.c's, of the CPU of the last one */
 
 	/* Owned by the holder of @lock: the run. */

@@ -50,6 +50,7 @@ int svm_cpu_enable(void)
 			return 0;
 		native_wrmsrq(MSR_VM_HSAVE_PA, own);
 	}
+	wisp_ledger_enable();
 	wisp_hw_forget();
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR)) {
 		cpu->tsc_ratio = native_rdmsrq(MSR_AMD64_TSC_RATIO);

@@ -254,6 +254,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 
 	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,
 			       svm_host_hpa()))) {
+		wisp_ledger_enable();
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
@@ -265,6 +266,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 		 * Whether it flushed nobody knows. The guest's registers are as
 		 * they were: what QEMU's TCG leaves in the VMCB is the host's.
 		 */
+		wisp_ledger_enable();
 		wisp_hw_forget();
 		svm_decode(svm);
 		return;

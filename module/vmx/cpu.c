@@ -20,6 +20,7 @@
 #include "../backend.h"
 #include "../compat.h"
 #include "../hw.h"
+#include "../ledger.h"
 #include "vmx.h"
 
 #define NO_VMCS	(~0ULL)
@@ -56,6 +57,7 @@ int vmx_cpu_enable(void)
 	cpu->shared = cr4 & X86_CR4_VMXE;
 	if (cpu->shared) {
 		/* Whoever it is may have turned VMX off and on again. */
+		wisp_ledger_enable();
 		wisp_hw_forget();
 		if (!VMX_OP("vmptrst", cpu->previous))
 			return -EBUSY;
