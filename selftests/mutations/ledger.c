@@ -9,24 +9,7 @@
 
 #include "../harness.h"
 #include "../guest/guest.h"
-#include "parameter.h"
-
-/* Of module/ledger.h. */
-enum {
-	NO_FLUSH, FLUSH_GENERATION, FLUSH_VCPU, FLUSH_ENABLE, FLUSH_STATE,
-	FLUSH_CPU = 6,
-};
-enum {
-	NO_REVOKE, REVOKE_MEMORY, REVOKE_SLOT, REVOKE_FREE, REVOKE_PROTECT,
-	REVOKE_TABLE, REVOKE_SNAPSHOT, REVOKE_RESET,
-};
-/* What it objects to. */
-#define OTHER_VCPU	1
-#define REVOKED		2
-#define OLD_REGISTERS	4
-
-/* No reason: nothing is left out, but nothing warns either. */
-#define NOTHING		99
+#include "ledger.h"
 
 #define HUGE		0x200000
 #define UPPER		HUGE		/* guest memory behind another table */
@@ -40,18 +23,6 @@ SNIPPET(touch, 64,
 	"2:	mov (%rdi), %al\n"
 	"	hlt\n"
 	"	jmp 1b");
-
-static unsigned int objections(void)
-{
-	return parameter_get("objections");
-}
-
-static bool leave_out(unsigned int flush, unsigned int revoke)
-{
-	return !parameter_set("objections", 0) &&
-	       !parameter_set("drop_flush", flush) &&
-	       !parameter_set("drop_revoke", revoke);
-}
 
 /* One tag of one CPU has all translations. */
 static bool stay_here(void)
@@ -251,6 +222,7 @@ VARIANT(flush_generation, FLUSH_GENERATION, NO_REVOKE, REVOKED, read_data, prote
 VARIANT(flush_vcpu, FLUSH_VCPU, NO_REVOKE, OTHER_VCPU, read_data, use_other_vcpu);
 VARIANT(flush_cpu, FLUSH_CPU, NO_REVOKE, OTHER_VCPU, read_data, go_and_come_back);
 VARIANT(flush_state, FLUSH_STATE, NO_REVOKE, OLD_REGISTERS, read_data, set_control);
+VARIANT(note_state, NOTE_STATE, NO_REVOKE, OLD_REGISTERS, read_data, set_control);
 VARIANT(discard, NO_FLUSH, REVOKE_MEMORY, REVOKED, read_data, discard);
 VARIANT(copy_for_guest, NO_FLUSH, REVOKE_MEMORY, REVOKED, snapshot_and_own,
 	written_by_guest);
