@@ -51,6 +51,8 @@ CMDLINE = ("console=ttyS0,115200 quiet loglevel=5 panic=-1 no_timer_check"
            " printk.devkmsg=on cryptomgr.notests")
 # What guest/io loads: it is in /io of each lab.
 IO_MODULES = ["brd", "vhost_vsock"]
+# What lib/save makes a disk of: in /disk.
+DISK_MODULES = ["brd", "minix"]
 LOADING = "lab: loading"
 DONE = "lab: done"
 BEGIN = re.compile(rb"# lab: begin\r?\n")
@@ -441,6 +443,8 @@ class Boot:
         if kvm:
             self._add_kvm(cpio)
         self._add_modules(cpio, "/io", *IO_MODULES)
+        self._add_modules(cpio, "/disk", *DISK_MODULES)
+        cpio.file("/sbin/mkfs.minix", "/bin/mkfs.minix")
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")

@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <wisp.h>
 
+#include "../modules.h"
 #include "tap.h"
 
 #define RAM_SIZE	(64UL << 20)
@@ -226,6 +228,100 @@ static void goes_on(void)
 	wisp_saved_free(&saved);
 	wisp_saved_free(&saved);
 	CHECK_EQUAL(close(openat(dir, "memory", O_WRONLY)), 0);
+}
+
+/* ---- what is read ---------------------------------------------------------- */
+
+/* Modules for a disk, where the lab has them; else there is a disk. */
+#define MODULES		"/disk"
+#define RAM_DISK	"/dev/ram1"
+
+/*
+ * A folder whose files need not be in memory, as those of tmpfs are. Returns it, or
+ * -1; @name gets its name.
+ */
+static int make_disk(char *name, size_t size)
+{
+	bool in_lab = !access(MODULES, F_OK);
+
+	snprintf(name, size, "%s/disk.XXXXXX", in_lab ? "/tmp" : "/var/tmp");
+	if (!mkdtemp(name))
+		return -1;
+	if (in_lab && (modules_load(MODULES) ||
+		       system("mkfs.minix " RAM_DISK " >/dev/null") ||
+		       mount(RAM_DISK, name, "minix", 0, NULL)))
+		return -1;
+	return open(name, O_RDONLY | O_DIRECTORY);
+}
+
+static void remove_disk(const char *name, int disk)
+{
+	unlinkat(disk, "memory", 0);
+	unlinkat(disk, "state", 0);
+	close(disk);
+	umount(name);
+	rmdir(name);
+}
+
+/* How many pages of "memory" are in the page cache, or -1. */
+static int cached(int disk)
+{
+	static unsigned char in_core[(RAM_SIZE + HIGH_SIZE) / WISP_PAGE_SIZE + 1];
+	size_t size = sizeof(in_core) * WISP_PAGE_SIZE;
+	int fd = openat(disk, "memory", O_RDONLY), n = 0;
+	void *at = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+
+	close(fd);
+	if (at == MAP_FAILED || mincore(at, size, in_core))
+		return -1;
+	for (size_t i = 0; i < sizeof(in_core); i++)
+		n += in_core[i] & 1;
+	munmap(at, size);
+	return n;
+}
+
+static int drop_cache(int disk)
+{
+	int fd = openat(disk, "memory", O_RDONLY);
+	int ret = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+
+	close(fd);
+	return ret;
+}
+
+/* To open one reads its last page, and a run what it runs on: no other. */
+static void reads_no_more_than_it_needs(void)
+{
+	struct wisp_saved saved = to_save();
+	struct wisp_vcpu_page *p;
+	int disk, opened, fork;
+	char name[32];
+
+	disk = make_disk(name, sizeof(name));
+	if (!CHECK(disk >= 0))
+		return;
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, disk, &saved), 0);
+	CHECK_EQUAL(drop_cache(disk), 0);
+	CHECK_EQUAL(cached(disk), 0);
+	opened = wisp_snapshot_open(sys, disk, &saved);
+	fork = wisp_fork(sys, opened);
+	p = map(fork);
+	if (CHECK(opened >= 0 && fork >= 0 && p)) {
+		CHECK_EQUAL(cached(disk), 1);
+		/* Its code, and the counter, which it has a copy of then. */
+		CHECK(run(fork, p));
+		CHECK_EQUAL(counter(fork), 2);
+		CHECK_EQUAL(cached(disk), 3);
+		CHECK(!wisp_reset(fork, -1) && run(fork, p));
+		CHECK_EQUAL(cached(disk), 3);
+		CHECK(has(fork, HIGH_GPA + 0x5001, "high"));
+		CHECK_EQUAL(cached(disk), 4);
+		munmap(p, WISP_PAGE_SIZE);
+	}
+	close(fork);
+	close(opened);
+	wisp_saved_free(&saved);
+	remove_disk(name, disk);
 }
 
 /* ---- what is refused ------------------------------------------------------ */
@@ -610,6 +706,7 @@ int main(void)
 	static const struct tap_test tests[] = {
 		TAP_TEST(saves),
 		TAP_TEST(goes_on),
+		TAP_TEST(reads_no_more_than_it_needs),
 		TAP_TEST(refuses_what_is_not_whole),
 		TAP_TEST(refuses_foreign_versions),
 		TAP_TEST(refuses_unfit_cpus),
