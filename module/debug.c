@@ -90,7 +90,7 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 	if (!vcpu->dr6_kept && step != WISP_STEP_DR)
 		return WISP_DEBUG_GUEST;
 	if (!(vcpu->new_dr6 & DR_STEP)) {
-		if (vcpu->breakpoints_live)
+		if (vcpu->breakpoints_live && vcpu->new_dr6 & DR_TRAP_BITS)
 			return trap_of_vmm(vcpu);
 		if (vcpu->dr6_kept)
 			vcpu->debug.dr6 |= vcpu->new_dr6;

@@ -574,6 +574,23 @@ TEST_F(debug, faults_of_the_driver_set_the_resume_flag)
 	EXPECT_EQ(RFLAGS_RF, self->trap->rflags & RFLAGS_RF);
 }
 
+SNIPPET(int1, 64, ".byte 0xf1; nop; hlt");
+
+/* It hits nothing of the VMM's. */
+TEST_F(debug, int1_is_the_guests_under_breakpoints)
+{
+	if (guest_on_tcg())
+		SKIP(return, "TCG: there is no INT1");
+	GUEST_LOAD(&self->g, LONG64, int1);
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED, self->s->debug.dr6);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(1UL, self->trap->count);
+}
+
 SNIPPET(detected, 64, "mov %dr0, %rax; mov %dr7, %rbx; hlt");
 
 /* The access that GD forbids is a fault, whose handler may make it. */
