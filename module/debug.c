@@ -18,6 +18,7 @@
 #include <asm/trapnr.h>
 
 #include "backend.h"
+#include "event.h"
 #include "host.h"
 
 #define DEBUGGER	(WISP_RUN_STEP | WISP_RUN_BREAKPOINTS)
@@ -39,6 +40,23 @@ void wisp_debug_end_step(struct wisp_vcpu *vcpu)
 	vcpu->step = WISP_STEP_NOT;
 	if (!vcpu->step_tf)
 		vcpu->general.rflags &= ~X86_EFLAGS_TF;
+}
+
+/* Of the breakpoints that @dr7 enables, those that were hit. */
+static u64 hits(const struct wisp_vcpu *vcpu, u64 dr7)
+{
+	u64 hit = 0;
+	int i;
+
+	for (i = 0; i < 4; i++, dr7 >>= DR_ENABLE_SIZE)
+		if (dr7 & (DR_LOCAL_ENABLE | DR_GLOBAL_ENABLE))
+			hit |= vcpu->new_dr6 & DR_TRAP0 << i;
+	return hit;
+}
+
+static bool vmm_was_hit(const struct wisp_vcpu *vcpu)
+{
+	return vcpu->breakpoints_live && hits(vcpu, vcpu->breakpoints.dr7);
 }
 
 static enum wisp_debug_trap trap_of_vmm(struct wisp_vcpu *vcpu)
@@ -82,32 +100,44 @@ static bool end_iret_step(struct wisp_vcpu *vcpu)
 /**
  * wisp_debug_trap() - whose is this #DB
  * @vcpu: in its window, after the exit; RIP is behind what trapped
+ *
+ * One may be several's: then the VMM sees it first, and the guest gets what is its own.
+ * Under the VMM's steps that is nothing.
  */
 enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 {
+	bool stepped_by_vmm = vcpu->run_flags & WISP_RUN_STEP;
 	enum wisp_step step = vcpu->step;
+	u64 own = 0;
 
 	if (!vcpu->dr6_kept && step != WISP_STEP_DR)
 		return WISP_DEBUG_GUEST;
 	if (!(vcpu->new_dr6 & DR_STEP)) {
-		if (vcpu->breakpoints_live && vcpu->new_dr6 & DR_TRAP_BITS)
+		if (vmm_was_hit(vcpu))
 			return trap_of_vmm(vcpu);
 		if (vcpu->dr6_kept)
 			vcpu->debug.dr6 |= vcpu->new_dr6;
 		return WISP_DEBUG_GUEST;
 	}
-	if (step == WISP_STEP_IRET && end_iret_step(vcpu))
-		return WISP_DEBUG_DRIVER;
-	if (step && step != WISP_STEP_IRET)
+	if (!step || (vcpu->step_tf && !stepped_by_vmm))
+		own = DR_STEP;
+	if (step == WISP_STEP_IRET)
+		stepped_by_vmm &= !end_iret_step(vcpu);
+	else if (step)
 		wisp_debug_end_step(vcpu);
 	if (step == WISP_STEP_DR)
 		end_dr_step(vcpu);
-	if (vcpu->run_flags & WISP_RUN_STEP)
+	if (stepped_by_vmm)
 		return trap_of_vmm(vcpu);
-	if (step > WISP_STEP_VMM)
-		return WISP_DEBUG_DRIVER;
-	vcpu->debug.dr6 |= vcpu->new_dr6;
-	return WISP_DEBUG_GUEST;
+	if (vcpu->guest_has_dr)
+		own |= hits(vcpu, vcpu->debug.dr7);
+	vcpu->debug.dr6 |= own;
+	if (!vmm_was_hit(vcpu))
+		return own ? WISP_DEBUG_GUEST : WISP_DEBUG_DRIVER;
+	if (own)
+		wisp_event_raise(vcpu, X86_TRAP_DB);
+	vcpu->new_dr6 &= ~DR_STEP;
+	return trap_of_vmm(vcpu);
 }
 
 bool wisp_debug_stepped(struct wisp_vcpu *vcpu)

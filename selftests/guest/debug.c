@@ -621,6 +621,114 @@ TEST_F(debug, guest_steps_under_breakpoints)
 	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
 }
 
+/* ---- a #DB of more than one ------------------------------------------------------------ */
+
+SNIPPET(store, 64, "mov %al, (%rdi); nop; hlt");
+#define KIND_WRITE_1		1
+#define IN_DB_HANDLER		(GUEST_STUBS + 16UL)
+
+static void load_store(struct guest *g)
+{
+	GUEST_LOAD(g, LONG64, store);
+	g->page->state.general.rdi = GUEST_DATA;
+}
+
+/* The driver steps what is in the shadow; the guest's own breakpoint is hit there. */
+TEST_F(debug, own_breakpoint_where_the_driver_steps)
+{
+	if (guest_on_tcg())
+		SKIP(return, "TCG: VMRUN arms no breakpoints");
+	load_store(&self->g);
+	self->s->debug.dr0 = GUEST_DATA;
+	self->s->debug.dr7 = DR7_FIXED | DR7_ON(0) | DR7_KIND(0, KIND_WRITE_1);
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ(IN_DB_HANDLER, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | 1, self->s->debug.dr6);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(2UL, self->trap->count);
+}
+
+/* There the VMM's is hit. */
+TEST_F(debug, breakpoint_where_the_driver_steps)
+{
+	if (guest_on_tcg())
+		SKIP(return, "TCG: VMRUN arms no breakpoints");
+	load_store(&self->g);
+	set_breakpoint(self->page, 1, GUEST_DATA, KIND_WRITE_1);
+	self->s->events.interrupt_shadow = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	guest_run(&self->g);
+	EXPECT_HIT(1, 2);
+	EXPECT_EQ(0UL, self->s->general.rflags & RFLAGS_TF);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+}
+
+/* The guest steps itself onto it: each gets its own. */
+TEST_F(debug, breakpoint_where_the_guest_steps)
+{
+	if (guest_on_tcg())
+		SKIP(return, "TCG: VMRUN arms no breakpoints");
+	load_store(&self->g);
+	self->s->general.rflags |= RFLAGS_TF;
+	set_breakpoint(self->page, 3, GUEST_DATA, KIND_WRITE_1);
+	ASSERT_EQ(WISP_EXIT_DEBUG, guest_run(&self->g));
+	EXPECT_EQ(DR6_FIXED | 8, self->page->exit.debug.dr6);
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->page->exit.rip);
+	EXPECT_EQ(0UL, self->trap->count);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
+}
+
+SNIPPET(looks, 64, "mov %dr0, %rax; nop; hlt");
+
+/* Under the VMM's breakpoints the driver steps it; so does the guest. */
+TEST_F(debug, guest_steps_over_its_own_registers)
+{
+	GUEST_LOAD(&self->g, LONG64, looks);
+	self->s->general.rflags |= RFLAGS_TF;
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 3, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
+}
+
+/* The guest steps an IRET that an NMI waits for. */
+TEST_F(debug, guest_steps_over_iret_with_an_nmi)
+{
+	const __u64 frame[] = {
+		GUEST_CODE + 4, GUEST_CS64, RFLAGS_FIXED, GUEST_STACK, GUEST_DS,
+	};
+
+	GUEST_LOAD(&self->g, LONG64, iret);
+	memcpy(guest_at(&self->g, GUEST_DATA), frame, sizeof(frame));
+	self->s->general.rsp = GUEST_DATA;
+	self->s->general.rflags |= RFLAGS_TF;
+	self->s->events.nmi_blocked = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ(IN_DB_HANDLER, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BS, self->s->debug.dr6);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 4, self->trap->rip);
+	EXPECT_EQ(0UL, self->trap->rflags & RFLAGS_TF);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+}
+
 /* ---- NMIs and the shadow ------------------------------------------------------------- */
 
 SNIPPET(shadow_nop, 64, "nop; nop; hlt");
