@@ -148,6 +148,12 @@ bool wisp_pat_valid(u64 pat)
 	return true;
 }
 
+/* Bases and MSRs are as wide as the CPU has addresses, whatever CR4.LA57 says. */
+static bool base_canonical(u64 gva)
+{
+	return wisp_gva_canonical(gva, wisp_cr4_allowed);
+}
+
 static u32 check_general(const struct wisp_registers *regs)
 {
 	const struct wisp_general *general = &regs->general;
@@ -219,7 +225,7 @@ static bool base_fits(const struct wisp_registers *regs, unsigned int i)
 	if (SHORT_BASES & BIT(i) && segment->attributes & ATTR_P &&
 	    segment->base >> 32)
 		return false;
-	return wisp_gva_canonical(segment->base, regs->control.cr4);
+	return base_canonical(segment->base);
 }
 
 static bool attributes_fit(const struct wisp_registers *regs, unsigned int i)
@@ -306,18 +312,17 @@ static u32 check_debug(const struct wisp_registers *regs)
 static u32 check_msrs(const struct wisp_registers *regs)
 {
 	const struct wisp_msrs *msrs = &regs->msrs;
-	u64 cr4 = regs->control.cr4;
 	unsigned int i;
 
-	if (!wisp_gva_canonical(msrs->lstar, cr4))
+	if (!base_canonical(msrs->lstar))
 		return FIELD(msrs.lstar);
-	if (!wisp_gva_canonical(msrs->cstar, cr4))
+	if (!base_canonical(msrs->cstar))
 		return FIELD(msrs.cstar);
-	if (!wisp_gva_canonical(msrs->kernel_gs_base, cr4))
+	if (!base_canonical(msrs->kernel_gs_base))
 		return FIELD(msrs.kernel_gs_base);
-	if (!wisp_gva_canonical(msrs->sysenter_esp, cr4))
+	if (!base_canonical(msrs->sysenter_esp))
 		return FIELD(msrs.sysenter_esp);
-	if (!wisp_gva_canonical(msrs->sysenter_eip, cr4))
+	if (!base_canonical(msrs->sysenter_eip))
 		return FIELD(msrs.sysenter_eip);
 	if (msrs->sysenter_cs >> 32)
 		return FIELD(msrs.sysenter_cs);

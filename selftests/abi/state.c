@@ -10,7 +10,9 @@
 #include "../raw.h"
 #include "../state.h"
 
+/* With four levels of tables, and with any. */
 #define NON_CANONICAL	0x0000800000000000ULL
+#define TOO_WIDE	0x0100000000000000ULL
 
 FIXTURE(state) {
 	int sys;
@@ -163,14 +165,14 @@ static const struct refusal refusals[] = {
 	REFUSE("DR7 bit 63", LONG, DEBUG, debug.dr7, DR7_FIXED | 1ULL << 63),
 
 	/* MSRs */
-	REFUSE("non-canonical LSTAR", LONG, MSRS, msrs.lstar, NON_CANONICAL),
-	REFUSE("non-canonical CSTAR", LONG, MSRS, msrs.cstar, NON_CANONICAL),
+	REFUSE("non-canonical LSTAR", LONG, MSRS, msrs.lstar, TOO_WIDE),
+	REFUSE("non-canonical CSTAR", LONG, MSRS, msrs.cstar, TOO_WIDE),
 	REFUSE("non-canonical KERNEL_GS_BASE", LONG, MSRS,
-	       msrs.kernel_gs_base, NON_CANONICAL),
+	       msrs.kernel_gs_base, TOO_WIDE),
 	REFUSE("non-canonical SYSENTER_ESP", LONG, MSRS, msrs.sysenter_esp,
-	       NON_CANONICAL),
+	       TOO_WIDE),
 	REFUSE("non-canonical SYSENTER_EIP", LONG, MSRS, msrs.sysenter_eip,
-	       NON_CANONICAL),
+	       TOO_WIDE),
 	REFUSE("PAT with type 2", LONG, MSRS, msrs.pat,
 	       (PAT_RESET & ~0xffULL) | 2),
 	REFUSE("PAT with type 3 at its top", LONG, MSRS, msrs.pat,
@@ -257,7 +259,7 @@ TEST_F(state, refused_segments)
 			  offsetof(struct wisp_segment, base);
 		r.width = sizeof(__u64);
 		r.mode = LONG;
-		r.value = NON_CANONICAL;
+		r.value = TOO_WIDE;
 		check_refusal(_metadata, self, &r);
 		r.mode = REAL;
 		r.value = 1ULL << 63;

@@ -354,6 +354,51 @@ TEST_F(mode, works)
 						      variant->bits / 8));
 }
 
+/* ---- what no mode narrows ------------------------------------------------------------ */
+
+FIXTURE(wide) {
+	struct guest g;
+};
+
+FIXTURE_SETUP(wide)
+{
+	ASSERT_EQ(0, guest_create(&self->g));
+}
+
+FIXTURE_TEARDOWN(wide)
+{
+	guest_destroy(&self->g);
+}
+
+/* A CPU that has five levels takes such bases with four, too. */
+TEST_F(wide, bases_are_as_the_cpu_has_addresses)
+{
+	const __u64 base = 0x00ff000000000000;
+	struct guest *g = &self->g;
+	struct wisp_state *s = &g->page->state;
+	__u64 *const bases[] = {
+		&s->msrs.lstar, &s->msrs.cstar, &s->msrs.kernel_gs_base,
+		&s->msrs.sysenter_esp, &s->msrs.sysenter_eip,
+		&s->segments.fs.base, &s->segments.gs.base,
+		&s->segments.ldtr.base,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
+		GUEST_LOAD(g, LONG64, handler64);
+		*bases[i] = base;
+		if (has_la57(g)) {
+			EXPECT_EQ(WISP_EXIT_HLT, guest_run(g))
+				TH_LOG("base %zu", i);
+		} else {
+			EXPECT_EQ(-EINVAL, guest_run(g))
+				TH_LOG("base %zu", i);
+			EXPECT_EQ((char *)bases[i] - (char *)g->page,
+				  (long)g->page->field);
+		}
+		EXPECT_EQ(base, *bases[i]);
+	}
+}
+
 /* ---- from one to the other -------------------------------------------------------------- */
 
 #define STAGE(n) "mov $" #n ", %al; out %al, $0x20\n"
