@@ -528,7 +528,7 @@ void wisp_memory_rebase(struct wisp_memory *memory,
 }
 
 /* Pages that were written once keep their place only while that goes on. */
-static bool too_cold(struct wisp_memory *memory, u32 hot)
+static bool too_cold(struct wisp_memory *memory, unsigned long hot)
 {
 	if (memory->privates.count < 64 || hot > memory->privates.count / 4)
 		memory->cold_resets = 0;

@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "pages.h"
 #include "slat.h"
@@ -28,27 +29,33 @@ struct wisp_private *wisp_privates_find(const struct wisp_privates *privates,
 /* For one more. Returns 0 or -ENOMEM. */
 int wisp_privates_reserve(struct wisp_privates *privates)
 {
-	u32 room = privates->room ? 2 * privates->room : 8;
+	unsigned long room = privates->room ? 2 * privates->room : 8, i;
+	size_t size = room * sizeof(*privates->pages);
 	struct wisp_private *pages;
 
 	if (privates->count < privates->room)
 		return 0;
-	pages = kvmalloc_array(room, sizeof(*pages), WISP_GFP);
+	/* What more than 128 GiB of pages take, kvmalloc() refuses. */
+	pages = size > INT_MAX ? __vmalloc(size, WISP_GFP) : kvmalloc(size, WISP_GFP);
 	if (!pages)
 		return -ENOMEM;
-	memcpy(pages, privates->pages, privates->count * sizeof(*pages));
+	for (i = 0; i < privates->count; i++) {
+		if (!(i % 1024))
+			cond_resched();
+		pages[i] = privates->pages[i];
+	}
 	kvfree(privates->pages);
 	privates->pages = pages;
 	privates->room = room;
 	return 0;
 }
 
-static void put_at(struct wisp_privates *privates, u32 number,
+static void put_at(struct wisp_privates *privates, unsigned long number,
 		   const struct wisp_private *private)
 {
 	set_page_private(private->page,
 			 (page_private(private->page) & WISP_PAGE_LIMITED) |
-			 (unsigned long)number << NUMBER_SHIFT);
+			 number << NUMBER_SHIFT);
 	privates->pages[number] = *private;
 }
 
@@ -70,8 +77,8 @@ void wisp_privates_add(struct wisp_privates *privates, pgoff_t index,
 void wisp_privates_forget(struct wisp_privates *privates, pgoff_t first,
 			  pgoff_t last)
 {
+	unsigned long i;
 	pgoff_t index;
-	u32 i;
 
 	for (i = privates->count; i--;) {
 		if (!(i % 1024))
@@ -85,7 +92,7 @@ void wisp_privates_forget(struct wisp_privates *privates, pgoff_t first,
 /* Some tables lead to none any more: by which others are written nobody sees. */
 void wisp_privates_unmapped(struct wisp_privates *privates)
 {
-	u32 i;
+	unsigned long i;
 
 	for (i = 0; i < privates->count; i++) {
 		if (!(i % 1024))
@@ -103,11 +110,11 @@ static bool is_dirty(const struct wisp_private *private,
 }
 
 /* All that were written are as their origins again. Returns how many there were. */
-u32 wisp_privates_reset(struct wisp_privates *privates,
-			const struct wisp_slat_format *format)
+unsigned long wisp_privates_reset(struct wisp_privates *privates,
+				  const struct wisp_slat_format *format)
 {
 	struct wisp_private *private;
-	u32 i, count = 0;
+	unsigned long i, count = 0;
 
 	for (i = 0; i < privates->count; i++) {
 		private = &privates->pages[i];
@@ -135,7 +142,7 @@ u64 wisp_privates_list(const struct wisp_privates *privates,
 {
 	const struct wisp_private *private;
 	u64 at, count = 0;
-	u32 i;
+	unsigned long i;
 
 	for (i = 0; i < privates->count; i++) {
 		private = &privates->pages[i];

@@ -22,8 +22,8 @@ struct wisp_private {
 
 struct wisp_privates {
 	struct wisp_private *pages;
-	u32 count;
-	u32 room;
+	unsigned long count;
+	unsigned long room;
 };
 
 struct wisp_private *wisp_privates_find(const struct wisp_privates *privates,
@@ -34,8 +34,8 @@ void wisp_privates_add(struct wisp_privates *privates, pgoff_t index,
 void wisp_privates_forget(struct wisp_privates *privates, pgoff_t first,
 			  pgoff_t last);
 void wisp_privates_unmapped(struct wisp_privates *privates);
-u32 wisp_privates_reset(struct wisp_privates *privates,
-			const struct wisp_slat_format *format);
+unsigned long wisp_privates_reset(struct wisp_privates *privates,
+				  const struct wisp_slat_format *format);
 u64 wisp_privates_list(const struct wisp_privates *privates,
 		       const struct wisp_slat_format *format, u64 offset, u64 size,
 		       u64 gpa, u64 *gpas, u64 room);

@@ -648,6 +648,46 @@ TEST_F(snapshot, nothing_was_discarded)
 	close(memory);
 }
 
+/* Writes to @npages of GUEST_DATA from the one at @first on. */
+static void write_pages(struct __test_metadata *_metadata, int vm, int first, int npages)
+{
+	const __u64 value = 1;
+
+	for (int i = first; i < first + npages; i++)
+		ASSERT_EQ(8, pwrite(vm, &value, 8, GUEST_DATA + (__u64)i * PAGE));
+}
+
+/* Those that stay are found again, and are no others. */
+TEST_F(snapshot, discarded_from_among_many)
+{
+	struct wisp_discard discard = {
+		.size = sizeof(discard), .offset = GUEST_DATA + 50 * PAGE,
+		.discard_size = 101 * PAGE,
+	};
+	int s = raw_snapshot(self->g.vm);
+
+	ASSERT_LE(0, s);
+	for (int round = 0; round < 3; round++) {
+		write_pages(_metadata, self->g.vm, 0, 200);
+		EXPECT_EQ(200, raw_dirty(self->g.vm, NULL, 0));
+		ASSERT_EQ(0, raw(self->g.fd, WISP_DISCARD, &discard));
+		EXPECT_EQ(99, raw_dirty(self->g.vm, NULL, 0));
+		write_pages(_metadata, self->g.vm, 0, 50);
+		write_pages(_metadata, self->g.vm, 151, 49);
+		EXPECT_EQ(99, raw_dirty(self->g.vm, NULL, 0));
+		for (int i = 0; i < 200; i++) {
+			EXPECT_EQ(i < 50 || i > 150,
+				  guest_is_dirty(self->g.vm, GUEST_DATA + i * PAGE))
+				TH_LOG("page %d", i);
+		}
+		write_pages(_metadata, self->g.vm, 50, 101);
+		EXPECT_EQ(200, raw_dirty(self->g.vm, NULL, 0));
+		ASSERT_EQ(0, raw_reset(self->g.vm, s));
+		expect_words(_metadata, self->g.vm, 200, 0);
+	}
+	close(s);
+}
+
 /* What is mapped is what the VM has, also when a reset drops pages. */
 TEST_F(snapshot, a_mapping_comes_back_with_pages)
 {
