@@ -231,7 +231,8 @@ struct wisp_create_memory {
  * memory objects of its own with the same contents; policy; vCPUs, whose shared
  * pages are at the same offsets; clock and limits. What it does not write it goes
  * on sharing. What is limited is counted from creation, fork and each reset on, and
- * pages that were discarded stay counted.
+ * pages that were discarded stay counted. Neither the tables that lead to pages are
+ * counted nor pages of files: the memory cgroup bounds them.
  *
  * With WINDOW the shared page of vCPU i is at @window_offset + i * WISP_PAGE_SIZE of
  * the system fd, whose mapping (MAP_SHARED) serves all its VMs, those to come too;
