@@ -413,8 +413,9 @@ static void reset_vcpus(struct wisp_vm *vm)
  * @flags: WISP_RESET_*
  * @audit: with AUDIT: zero; gets what differs
  *
- * May sleep. Returns 0, -EBUSY (a vCPU runs), -EINTR (a signal that kills),
- * -EINVAL (another lineage, or no snapshot yet) or -ENOMEM: the VM is as it was.
+ * May sleep. Returns 0, -EBUSY (a vCPU runs, or another VM has a slot on what would be
+ * written here again), -EINTR (a signal that kills), -EINVAL (another lineage, or no
+ * snapshot yet) or -ENOMEM: the VM is as it was.
  */
 int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 			struct wisp_audit *audit)

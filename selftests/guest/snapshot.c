@@ -813,6 +813,32 @@ TEST_F(snapshot, readers_see_a_reset)
 	guest_destroy(&other);
 }
 
+/* It would have to be written again, which somebody else is by now to see. */
+TEST_F(snapshot, readers_hold_up_a_reset)
+{
+	struct guest other;
+	int s, memory;
+
+	memory = raw_create_memory(self->g.sys, PAGE);
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, raw_set_slot(self->g.vm, 5, GUEST_NOWHERE, PAGE, memory, 0,
+				  PROT_RW));
+	s = raw_snapshot(self->g.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, raw_set_slot(self->g.vm, 5, GUEST_NOWHERE, PAGE, memory, 0,
+				  PROT_R));
+	ASSERT_EQ(0, guest_create(&other));
+	ASSERT_EQ(0, raw_set_slot(other.vm, 5, GUEST_NOWHERE, PAGE, memory, 0,
+				  PROT_R));
+	EXPECT_EQ(-EBUSY, raw_reset(self->g.vm, s));
+	ASSERT_EQ(0, raw_remove_slot(other.vm, 5));
+	EXPECT_EQ(0, raw_reset(self->g.vm, s));
+	EXPECT_EQ(1, pwrite(self->g.vm, "x", 1, GUEST_NOWHERE));
+	close(s);
+	close(memory);
+	guest_destroy(&other);
+}
+
 /* To look at a page is not to write it. */
 TEST_F(snapshot, reading_makes_nothing_dirty)
 {

@@ -884,8 +884,9 @@ struct wisp_audit {
  * All that a snapshot has comes back: memory, slots and protections, the state
  * of the vCPUs. A vCPU that was created later is as new. Memory that the VMM
  * wrote, by its mapping or by write(), comes back like what the guest wrote. The
- * cost is that of the pages written since. EBUSY: a vCPU runs. EINVAL: @snapshot
- * is of a VM that is no relative, or there is none yet.
+ * cost is that of the pages written since. EBUSY: a vCPU runs, or another VM has a
+ * slot on what would be written here again. EINVAL: @snapshot is of a VM that is no
+ * relative, or there is none yet.
  *
  * AUDIT looks at slots and protections, at all memory in slots whose pages the VM
  * does not share with the snapshot, and at all state of the vCPUs that both have; a
@@ -932,7 +933,7 @@ struct wisp_dirty {
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
  *               from the page is done, and it can be made again as it is
- *   EBUSY       the vCPU is running (WISP_RUN_RESET: one of the VM's), or the VM
+ *   EBUSY       the vCPU is running (WISP_RUN_RESET: as of WISP_RESET), or the VM
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is
  *               in delivery; as EINTR: the CPU refuses to turn its
