@@ -500,14 +500,14 @@ static long dirty(struct file *file, void *data)
 	if (!gpas)
 		return -ENOMEM;
 	count = wisp_snapshot_dirty(file->private_data, gpas, room);
-	if (count >= 0) {
-		arg->count = min_t(u64, count, U32_MAX);
-		if (copy_to_user(u64_to_user_ptr(arg->pages), gpas,
-				 min(arg->count, room) * sizeof(*gpas)))
-			count = -EFAULT;
-	}
+	if (count > 0 && copy_to_user(u64_to_user_ptr(arg->pages), gpas,
+				      min_t(u64, count, room) * sizeof(*gpas)))
+		count = -EFAULT;
 	kvfree(gpas);
-	return min_t(s64, count, 0);
+	if (count < 0)
+		return count;
+	arg->count = min_t(u64, count, U32_MAX);
+	return 0;
 }
 
 static const struct wisp_ioctl vm_ioctls[] = {

@@ -455,6 +455,9 @@ static void expect_listed(struct __test_metadata *_metadata, const struct guest 
 
 TEST_F(snapshot, dirty_lists_what_was_written)
 {
+	struct wisp_dirty nowhere = {
+		.size = sizeof(nowhere), .count = 7, .pages = 8,
+	};
 	struct set *set = calloc(1, sizeof(*set));
 	struct machine m = of(&self->g);
 	__u64 pages[1];
@@ -476,6 +479,8 @@ TEST_F(snapshot, dirty_lists_what_was_written)
 		ASSERT_EQ(WISP_EXIT_HLT, go(&m));
 		expect_listed(_metadata, &self->g, set);
 		n = raw_dirty(m.vm, pages, 1);
+		EXPECT_EQ(-EFAULT, raw(m.vm, WISP_DIRTY, &nowhere));
+		EXPECT_EQ(7U, nowhere.count);
 		ASSERT_EQ(0, raw_reset(m.vm, s));
 		EXPECT_EQ(written_once(&self->g, n), raw_dirty(m.vm, pages, 1));
 	}
