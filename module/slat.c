@@ -46,7 +46,10 @@
  */
 #define TABLE_FROZEN	BIT(0)
 #define TABLE_LEVEL	GENMASK(3, 1)
-#define TABLE_ORIGIN	(~63UL)
+#define TABLE_ORIGIN	(~15UL)
+
+/* The kernel's array of them begins at a page. */
+static_assert(!(sizeof(struct page) & ~TABLE_ORIGIN));
 
 /* In an entry of a frozen table; the hardware ignores it. */
 #define ENTRY_OWNED	BIT_ULL(11)
