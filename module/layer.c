@@ -68,15 +68,16 @@ static int deny_writers(struct wisp_layer *layer)
 	return 0;
 }
 
-/* Whether it can be read by page. */
+/* Whether it can be read by page. A memory object's mapping has no operations at all. */
 static int check_file(struct file *file)
 {
+	const struct address_space_operations *ops = file->f_mapping->a_ops;
 	struct inode *inode = file_inode(file);
 
 	if (!(file->f_mode & FMODE_READ))
 		return -EBADF;
 	if (!S_ISREG(inode->i_mode) || IS_DAX(inode) ||
-	    (!is_shmem(inode) && !file->f_mapping->a_ops->read_folio))
+	    (!is_shmem(inode) && !(ops && ops->read_folio)))
 		return -EINVAL;
 	return 0;
 }

@@ -135,7 +135,7 @@ TEST_F(file, which_are_taken)
 		.size = sizeof(arg), .memory_size = SIZE, .file = self->fd,
 		.flags = WISP_MEMORY_FILE | WISP_MEMORY_HUGE,
 	};
-	int sockets[2], dir, zero, pipes[2], write_only;
+	int sockets[2], dir, zero, pipes[2], write_only, memory, vm;
 
 	EXPECT_EQ(-EINVAL, raw(self->sys, WISP_CREATE_MEMORY, &arg));
 	arg.flags = 0;
@@ -149,6 +149,10 @@ TEST_F(file, which_are_taken)
 	dir = open("/tmp", O_RDONLY);
 	zero = open("/dev/zero", O_RDONLY);
 	write_only = open(self->path, O_WRONLY);
+	memory = raw_create_memory(self->sys, PAGE);
+	ASSERT_LE(0, memory);
+	vm = raw_create_vm(self->sys);
+	ASSERT_LE(0, vm);
 	EXPECT_EQ(-EBADF, raw_create_memory_over(self->sys, PAGE, -1, 0));
 	EXPECT_EQ(-EBADF, raw_create_memory_over(self->sys, PAGE, 9999, 0));
 	EXPECT_EQ(-EBADF, raw_create_memory_over(self->sys, PAGE, write_only, 0));
@@ -157,6 +161,10 @@ TEST_F(file, which_are_taken)
 	EXPECT_EQ(-EINVAL, raw_create_memory_over(self->sys, PAGE, pipes[0], 0));
 	EXPECT_EQ(-EINVAL, raw_create_memory_over(self->sys, PAGE, sockets[0], 0));
 	EXPECT_EQ(-EINVAL, raw_create_memory_over(self->sys, PAGE, self->sys, 0));
+	EXPECT_EQ(-EINVAL, raw_create_memory_over(self->sys, PAGE, memory, 0));
+	EXPECT_EQ(-EINVAL, raw_create_memory_over(self->sys, PAGE, vm, 0));
+	close(vm);
+	close(memory);
 	close(write_only);
 	close(dir);
 	close(zero);
