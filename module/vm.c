@@ -264,34 +264,29 @@ static void take_slot(struct wisp_vm *vm, unsigned int i)
 	wisp_slot_detach(slot);
 }
 
-/* Whether a slot other than number @slot->number is in @slot's range. */
-static bool overlaps(const struct wisp_vm *vm, const struct wisp_slot *slot)
-{
-	unsigned int i;
-
-	for (i = slot_after(vm, slot->gpa);
-	     i < vm->nslots && vm->slots[i]->gpa < slot->gpa + slot->size; i++)
-		if (vm->slots[i]->number != slot->number)
-			return true;
-	return false;
-}
-
 /*
- * Whether a slot that stays shows another object that was forked from the same one
- * as @slot's: a snapshot would take the one for the other.
+ * Whether @slot goes with those that stay. Returns 0; -EEXIST: one is in its range; or
+ * -EBUSY: one shows another object that was forked from the same one as @slot's, and a
+ * snapshot would take the one for the other.
  */
-static bool has_sibling(const struct wisp_vm *vm, const struct wisp_slot *slot)
+static int check_slot(const struct wisp_vm *vm, const struct wisp_slot *slot)
 {
 	const struct wisp_slot *other;
 	unsigned int i;
+	int ret = 0;
 
 	for (i = 0; i < vm->nslots; i++) {
 		other = vm->slots[i];
-		if (other->number != slot->number && other->memory != slot->memory &&
+		if (other->number == slot->number)
+			continue;
+		if (other->gpa < slot->gpa + slot->size &&
+		    slot->gpa < other->gpa + other->size)
+			return -EEXIST;
+		if (other->memory != slot->memory &&
 		    wisp_memory_id(other->memory) == wisp_memory_id(slot->memory))
-			return true;
+			ret = -EBUSY;
 	}
-	return false;
+	return ret;
 }
 
 static int check_range(const struct wisp_protect_range *range)
@@ -379,8 +374,7 @@ int wisp_vm_set_slot(struct wisp_vm *vm, struct wisp_slot *slot)
 	int old, ret;
 
 	guard(rwsem_write)(&vm->slots_sem);
-	ret = overlaps(vm, slot) ? -EEXIST : has_sibling(vm, slot) ? -EBUSY :
-	      make_room(vm);
+	ret = check_slot(vm, slot) ?: make_room(vm);
 	if (!ret)
 		ret = wisp_slot_attach(vm, slot);
 	if (ret) {
