@@ -60,7 +60,7 @@ static const struct {
 		    &vmx_caps.entry },
 };
 
-#define AT_TIMES	BIT(31)	/* it is on, or for some vCPUs only */
+#define AT_TIMES	BIT(31)	/* it is not always on */
 
 /* By the SDM's names. What is not one of the above is required. */
 static const struct control {
@@ -117,11 +117,14 @@ static bool choose_controls(void)
 {
 	const struct control *control;
 	bool complete = true;
-	unsigned int i, group;
+	unsigned int i, group = PIN;
 	u32 must, may;
 
+	/* Where a group lacks something, the next one's MSR may not be there. */
 	for (i = 0; i < ARRAY_SIZE(controls); i++) {
 		control = &controls[i];
+		if (!complete && control->group != group)
+			break;
 		group = control->group;
 		rdmsr(groups[group].msr, must, may);
 		if (vmx_without & control->flags)

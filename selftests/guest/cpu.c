@@ -122,12 +122,10 @@ TEST_F(cpu, default_cpuid_is_honest)
 	EXPECT_EQ(0U, leaf.eax & 0x18);			/* XSAVES, XFD */
 }
 
-/* What not each CPU has; some of it VMX lets guests have, or not. */
+/* What VMX lets guests have, or not. */
 SNIPPET(use_rdtscp, 64, "rdtscp; hlt");
 SNIPPET(use_rdpid, 64, "rdpid %rax; hlt");
 SNIPPET(use_invpcid, 64, "invpcid (%rbx), %rcx; hlt");
-SNIPPET(use_rdrand, 64, "rdrand %rax; hlt");
-SNIPPET(use_rdseed, 64, "rdseed %rax; hlt");
 
 static const struct {
 	const char *name, *code, *end;
@@ -141,8 +139,6 @@ static const struct {
 	ROW(rdtscp, 0x80000001, edx, 27),
 	ROW(rdpid, 7, ecx, 22),
 	ROW(invpcid, 7, ebx, 10),
-	ROW(rdrand, 1, ecx, 30),
-	ROW(rdseed, 7, ebx, 18),
 #undef ROW
 };
 
