@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# A stock Linux up to its shell, which is talked to, and switches it off.
+# A stock Linux up to its shell, which is talked to, and switches it off; and a guest
+# that does nothing but talk.
 
 . "${0%/*}/tap"
 
@@ -30,5 +31,29 @@ grep -q 'tsc_early_khz=[1-9]' "$tmp/out"
 result 'is told of the TSC'
 grep -q '^injections  *[1-9][0-9][0-9]' "$tmp/err"
 result 'has had interrupts'
+
+# seen TEXT: within ten seconds the console has it, which ends no line
+seen() {
+	for tick in $(seq 100); do
+		[ "$(cat "$tmp/out")" = "$1" ] && return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+mkfifo "$tmp/keys"
+wisp run --kernel /selftests/pvh/prompt --mem 64M \
+	<"$tmp/keys" >"$tmp/out" 2>"$tmp/err" &
+exec 9>"$tmp/keys"
+seen '?'
+result 'a prompt is seen while the guest looks for an answer'
+printf y >&9
+seen '?y'
+result 'and its last word, when it has no more exits'
+kill -TERM $!
+wait $!
+status=$?
+[ $status -eq 5 ]
+result 'which a signal ends'
 
 finish
