@@ -71,11 +71,11 @@ static u32 count_entries(struct maple_tree *protections)
 /* Whether @range is in the midst of an entry, both ends of which would stay. */
 static bool parts(struct maple_tree *tree, const struct wisp_protect_range *range)
 {
-	unsigned long first = range->gpa >> PAGE_SHIFT;
-	unsigned long last = (range->gpa + range->range_size - 1) >> PAGE_SHIFT;
-	MA_STATE(mas, tree, first, first);
+	MA_STATE(mas, tree, range->gpa >> PAGE_SHIFT, ULONG_MAX);
+	u64 end = range->gpa + range->range_size;
 
-	return wisp_protections_next(&mas) && mas.index < first && mas.last > last;
+	return wisp_protections_next(&mas) && mas.index < range->gpa >> PAGE_SHIFT &&
+	       mas.last >= end >> PAGE_SHIFT;
 }
 
 /*
