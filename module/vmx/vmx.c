@@ -40,6 +40,7 @@
 #define AR_UNUSABLE	BIT(16)
 #define APIC_TASKPRI	0x80
 #define PENDING_BS	BIT(14)
+#define PENDING_HITS	(DR_TRAP_BITS | BIT(12))	/* of MOV SS's operand */
 #define SHADOW_BITS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
 /* Constant after init. */
@@ -145,8 +146,11 @@ static void write_dirty(struct vmx_vcpu *vmx)
 {
 	const struct wisp_msrs *msrs = &vmx->regs.msrs;
 
-	if (vmx->dirty & WISP_STATE_SEGMENTS)
+	if (vmx->dirty & WISP_STATE_SEGMENTS) {
 		write_segments(&vmx->regs.segments);
+		/* What is pending was of an SS that is no more. */
+		vmx_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
+	}
 	if (vmx->dirty & WISP_STATE_CONTROL)
 		write_control(vmx, &vmx->regs.control);
 	if (vmx->dirty & WISP_STATE_MSRS) {
@@ -401,7 +405,7 @@ static bool write_pdptes(struct vmx_vcpu *vmx)
 static void write_shadow(struct vmx_vcpu *vmx)
 {
 	const struct wisp_vcpu *vcpu = &vmx->vcpu;
-	u64 rflags = vcpu->general.rflags, shadow = 0;
+	u64 rflags = vcpu->general.rflags, shadow = 0, pending;
 	bool step = rflags & X86_EFLAGS_TF;
 
 	if (likely(!step && !vcpu->events.interrupt_shadow &&
@@ -415,9 +419,11 @@ static void write_shadow(struct vmx_vcpu *vmx)
 			shadow = 0;
 	}
 	/* Bochs says so, too, where a step's instruction is still to come. */
-	if (step || (shadow | vmx->have.shadow) & SHADOW_BITS)
+	if (step || (shadow | vmx->have.shadow) & SHADOW_BITS) {
+		pending = vmx_read(GUEST_PENDING_DBG_EXCEPTIONS) & PENDING_HITS;
 		vmx_write(GUEST_PENDING_DBG_EXCEPTIONS,
-			  shadow && step ? PENDING_BS : 0);
+			  shadow && step ? pending | PENDING_BS : pending);
+	}
 	if (vcpu->events.nmi_blocked &&
 	    (vmx->inject & INTR_INFO_INTR_TYPE_MASK) != INTR_TYPE_NMI_INTR)
 		shadow |= GUEST_INTR_STATE_NMI;

@@ -729,6 +729,54 @@ TEST_F(debug, guest_steps_over_iret_with_an_nmi)
 	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
 }
 
+SNIPPET(load_ss, 64, "mov (%rdi), %ss; cpuid; mov (%rdi), %ss; out %al, $0x10; nop; hlt");
+#define KIND_READ_2		7
+
+static void load_load_ss(struct guest *g, __u64 offset)
+{
+	const __u16 selector = GUEST_DS;
+	struct wisp_state *s = &g->page->state;
+
+	GUEST_LOAD(g, LONG64, load_ss);
+	memcpy(guest_at(g, GUEST_DATA), &selector, sizeof(selector));
+	s->general.rip += offset;
+	s->general.rdi = GUEST_DATA;
+	s->debug.dr2 = GUEST_DATA;
+	s->debug.dr7 = DR7_FIXED | DR7_ON(2) | DR7_KIND(2, KIND_READ_2);
+}
+
+/*
+ * The trap of MOV SS's own operand waits for the instruction behind it, also where that
+ * exits. (A VMCB has no place for it.)
+ */
+TEST_F(debug, own_breakpoint_in_the_shadow_of_an_exit)
+{
+	if (self->g.query.backend != WISP_BACKEND_VMX)
+		return;
+	load_load_ss(&self->g, 0);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 4, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | 4, self->s->debug.dr6);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_EQ(0x10, self->page->exit.port.port);
+	EXPECT_EQ(1, self->s->events.interrupt_shadow);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 8, self->trap->rip);
+}
+
+/* It is not for whom the VMM has in its place. */
+TEST_F(debug, what_is_pending_goes_with_the_state)
+{
+	load_load_ss(&self->g, 4);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_EQ(0x10, self->page->exit.port.port);
+	GUEST_LOAD(&self->g, LONG64, nops);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(0UL, self->trap->count);
+}
+
 /* ---- NMIs and the shadow ------------------------------------------------------------- */
 
 SNIPPET(shadow_nop, 64, "nop; nop; hlt");
