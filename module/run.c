@@ -544,17 +544,17 @@ static int refuse(struct wisp_vcpu *vcpu, u32 field, int error)
 
 static int check_inject(struct wisp_vcpu *vcpu, const struct wisp_request *request)
 {
+	const u32 groups = WISP_STATE_SEGMENTS | WISP_STATE_CONTROL;
 	const struct wisp_events *events = &vcpu->events;
-	bool protected_mode;
 	u32 field;
 
-	if (!(request->dirty & WISP_STATE_CONTROL))
-		wisp_vcpu_get_control(vcpu);
-	protected_mode = vcpu->scratch.control.cr0 & X86_CR0_PE;
+	if (request->inject.type == WISP_EVENT_EXCEPTION)
+		wisp_vcpu_get_registers(vcpu, groups & ~request->dirty,
+					&vcpu->scratch);
 	if (request->dirty & WISP_STATE_EVENTS)
 		events = &vcpu->scratch.events;
 	field = wisp_state_check_event(&request->inject, WISP_FIELD(inject),
-				       protected_mode);
+				       &vcpu->scratch);
 	if (field)
 		return refuse(vcpu, field, field == WISP_FIELD(inject.type) ?
 						   -EOPNOTSUPP : -EINVAL);

@@ -39,6 +39,14 @@
 
 #define RFLAGS_RESERVED	(~0x3fffffULL | BIT_ULL(3) | BIT_ULL(5) | BIT_ULL(15))
 
+/*
+ * The exceptions that a guest here can have: VMRUN refuses those that its CPU does not
+ * know, and, of INTO and BOUND, those of 64-bit mode (APM Vol. 2, "Event Injection").
+ */
+#define VECTORS                                                          \
+	(GENMASK(1, 0) | GENMASK(8, 3) | GENMASK(14, 10) | GENMASK(19, 16))
+#define VECTORS_64BIT	(VECTORS & ~(BIT(X86_TRAP_OF) | BIT(X86_TRAP_BR)))
+
 /* Exceptions that push an error code. */
 #define VECTORS_WITH_ERROR_CODE                                          \
 	(BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
@@ -338,16 +346,23 @@ static u32 check_msrs(const struct wisp_registers *regs)
 	return 0;
 }
 
+static bool is_exception(u8 vector, const struct wisp_registers *regs)
+{
+	u32 vectors = wisp_state_is_64bit(regs) ? VECTORS_64BIT : VECTORS;
+
+	return vector < 32 && vectors & BIT(vector);
+}
+
 /**
  * wisp_state_check_event() - may this event be injected
  * @event: the event
  * @field: WISP_FIELD() id of the event
- * @protected_mode: the vCPU's CR0.PE: real mode pushes no error codes
+ * @regs: for exceptions SEGMENTS and CONTROL are there
  *
  * Returns the id of the member that is refused, or 0.
  */
 u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
-			   bool protected_mode)
+			   const struct wisp_registers *regs)
 {
 	bool error_code = false;
 
@@ -363,9 +378,10 @@ u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
 			return field + offsetof(struct wisp_event, vector);
 		break;
 	case WISP_EVENT_EXCEPTION:
-		if (event->vector > 31 || event->vector == X86_TRAP_NMI)
+		if (!is_exception(event->vector, regs))
 			return field + offsetof(struct wisp_event, vector);
-		error_code = protected_mode &&
+		/* Real mode pushes none. */
+		error_code = regs->control.cr0 & X86_CR0_PE &&
 			     BIT(event->vector) & VECTORS_WITH_ERROR_CODE;
 		break;
 	default:
@@ -383,15 +399,14 @@ u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
 static u32 check_events(const struct wisp_registers *regs)
 {
 	const struct wisp_events *events = &regs->events;
-	bool protected_mode = regs->control.cr0 & X86_CR0_PE;
 	u32 field;
 
 	field = wisp_state_check_event(&events->injected, FIELD(events.injected),
-				       protected_mode);
+				       regs);
 	if (field)
 		return field;
 	field = wisp_state_check_event(&events->interrupt,
-				       FIELD(events.interrupt), protected_mode);
+				       FIELD(events.interrupt), regs);
 	if (field)
 		return field;
 	if (events->interrupt.type > WISP_EVENT_INTERRUPT)

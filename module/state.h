@@ -78,7 +78,7 @@ void wisp_state_reset(struct wisp_registers *regs);
 u32 wisp_state_check(const struct wisp_registers *regs, u32 groups);
 u32 wisp_state_check_control(const struct wisp_registers *regs);
 u32 wisp_state_check_event(const struct wisp_event *event, u32 field,
-			   bool protected_mode);
+			   const struct wisp_registers *regs);
 u32 wisp_state_check_xsave(const struct wisp_xsave_head *head);
 
 int wisp_state_errno(u32 field, const struct wisp_events *events);

@@ -185,7 +185,7 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 	struct wisp_registers *regs = &vcpu->scratch;
 	const struct xregs_state *image = (const void *)state->xsave;
 	u32 others = WISP_STATE_GENERAL | WISP_STATE_CONTROL | WISP_STATE_EVENTS;
-	u32 field;
+	u32 judged = groups, field;
 
 	if (groups & WISP_STATE_GENERAL)
 		regs->general = state->general;
@@ -194,6 +194,9 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 		return 0;
 	if (groups & WISP_STATE_CONTROL || (groups & WISP_STATE_GENERAL &&
 					    changes_mode(vcpu, &regs->general)))
+		judged |= WISP_STATE_SEGMENTS;
+	/* Which exceptions there are depends on the mode. */
+	if (judged & (WISP_STATE_SEGMENTS | WISP_STATE_EVENTS))
 		others |= WISP_STATE_SEGMENTS;
 	wisp_vcpu_get_registers(vcpu, others & ~groups, regs);
 	if (groups & WISP_STATE_SEGMENTS)
@@ -207,8 +210,7 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_EVENTS)
 		regs->events = state->events;
 	barrier();
-	others &= WISP_STATE_SEGMENTS;
-	field = unchecked ? 0 : wisp_state_check(regs, groups | others);
+	field = unchecked ? 0 : wisp_state_check(regs, judged);
 	if (field || !(groups & WISP_STATE_FPU))
 		return field;
 	head->mxcsr = image->i387.mxcsr;

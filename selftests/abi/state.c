@@ -356,6 +356,12 @@ TEST_F(state, events)
 		{ "#UD", { WISP_EVENT_EXCEPTION, 6, 0, 0, 0 }, 0 },
 		{ "#GP", { WISP_EVENT_EXCEPTION, 13, 1, 0, 8 }, 0 },
 		{ "#PF", { WISP_EVENT_EXCEPTION, 14, 1, 0, 0x1f }, 0 },
+		{ "exception 9", { WISP_EVENT_EXCEPTION, 9, 0, 0, 0 },
+		  IN(vector) },
+		{ "exception 20", { WISP_EVENT_EXCEPTION, 20, 0, 0, 0 },
+		  IN(vector) },
+		{ "exception 31", { WISP_EVENT_EXCEPTION, 31, 0, 0, 0 },
+		  IN(vector) },
 		{ "exception 32", { WISP_EVENT_EXCEPTION, 32, 0, 0, 0 },
 		  IN(vector) },
 		{ "exception 255", { WISP_EVENT_EXCEPTION, 255, 0, 0, 0 },
@@ -390,6 +396,35 @@ TEST_F(state, events)
 			  rows[i].field : 0, field)
 			TH_LOG("%s", rows[i].what);
 	}
+}
+
+/* INTO and BOUND are no instructions of 64-bit mode. */
+TEST_F(state, exceptions_of_a_mode)
+{
+	struct wisp_state state;
+	__u32 field;
+
+	for (int mode = REAL; mode <= LONG; mode++) {
+		for (int vector = 4; vector <= 5; vector++) {
+			make(&state, mode);
+			ASSERT_EQ(0, raw_set_state(self->vm, 0, STATE_ALL,
+						   &state, NULL));
+			state.events.injected = (struct wisp_event){
+				.type = WISP_EVENT_EXCEPTION, .vector = vector,
+			};
+			EXPECT_EQ(mode == LONG ? -EINVAL : 0,
+				  raw_set_state(self->vm, 0, WISP_STATE_EVENTS,
+						&state, &field))
+				TH_LOG("mode %d", mode);
+			EXPECT_EQ(mode == LONG ?
+				  WISP_FIELD(state.events.injected.vector) : 0,
+				  field);
+		}
+	}
+	/* Compatibility mode has them. */
+	state.segments.cs.attributes = SEG_CODE32;
+	EXPECT_EQ(0, raw_set_state(self->vm, 0, WISP_STATE_EVENTS |
+				   WISP_STATE_SEGMENTS, &state, &field));
 }
 
 TEST_F(state, reserved_event_bytes)

@@ -277,6 +277,8 @@ TEST_F(vcpu, bad_injections)
 		  WISP_FIELD(inject.vector) },
 		{ "exception 32", { WISP_EVENT_EXCEPTION, 32, 0, 0, 0 },
 		  -EINVAL, WISP_FIELD(inject.vector) },
+		{ "exception 9", { WISP_EVENT_EXCEPTION, 9, 0, 0, 0 },
+		  -EINVAL, WISP_FIELD(inject.vector) },
 		{ "exception 2", { WISP_EVENT_EXCEPTION, 2, 0, 0, 0 },
 		  -EINVAL, WISP_FIELD(inject.vector) },
 		{ "has_error_code 2", { WISP_EVENT_EXCEPTION, 13, 2, 0, 0 },

@@ -528,7 +528,8 @@ enum wisp_event_type {
 /**
  * struct wisp_event - an interrupt, NMI or exception
  * @type: enum wisp_event_type
- * @vector: interrupt 0-255, NMI 2, exception 0-31
+ * @vector: interrupt 0-255, NMI 2, exception 0, 1, 3 to 8, 10 to 14, 16 to 19,
+ *	and neither 4 nor 5 in 64-bit mode
  * @has_error_code: 1: exceptions 8, 10 to 14, 17 outside of real mode; else 0
  * @reserved: zero
  * @error_code: pushed where @has_error_code; else zero
