@@ -105,6 +105,7 @@ static void measure_resets(struct bench *b, struct machine *m,
 	stand(b, m, job(npages, 0, SCATTERED));
 	*s = b->on->snapshot(m, *s);
 	for (int i = -WARM; i < ROUNDS; i++) {
+		trace_begin(b, i == 1 && npages < 1000 ? round : NULL);
 		start = rdtsc();
 		b->on->run(m, STOP_HLT);
 		written = rdtsc();
