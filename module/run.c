@@ -165,15 +165,21 @@ static enum next handle_cr4_read(struct wisp_vcpu *vcpu)
 	return skip(vcpu);
 }
 
-/* Of the rest of CR0 the CPU ignores the lower half. */
+/*
+ * Of the rest of CR0 the CPU ignores the lower half. Long mode begins and ends outside
+ * of 64-bit code.
+ */
 static bool take_cr0(struct wisp_registers *regs, u64 value)
 {
 	struct wisp_control *control = &regs->control;
 	u64 old = control->cr0;
 
 	control->cr0 = (value & WISP_CR0_WRITTEN) | X86_CR0_ET;
-	if ((old ^ control->cr0) & X86_CR0_PG && control->efer & EFER_LME)
+	if ((old ^ control->cr0) & X86_CR0_PG && control->efer & EFER_LME) {
+		if (regs->segments.cs.attributes & WISP_ATTR_L)
+			return false;
 		control->efer ^= EFER_LMA;
+	}
 	return !wisp_state_check(regs, WISP_STATE_CONTROL);
 }
 

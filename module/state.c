@@ -28,7 +28,6 @@
 #define ATTR_TYPE	0x000f
 #define ATTR_S		0x0010
 #define ATTR_P		0x0080
-#define ATTR_L		0x2000
 #define ATTR_DB		0x4000
 #define ATTR_G		0x8000
 #define ATTR_RESERVED	0x0f00
@@ -127,7 +126,7 @@ bool wisp_gva_canonical(u64 gva, u64 cr4)
 bool wisp_state_is_64bit(const struct wisp_registers *regs)
 {
 	return regs->control.efer & EFER_LMA &&
-	       regs->segments.cs.attributes & ATTR_L;
+	       regs->segments.cs.attributes & WISP_ATTR_L;
 }
 
 bool wisp_xcr0_valid(u64 xcr0)
@@ -298,7 +297,7 @@ static u32 check_segments(const struct wisp_registers *regs)
 	field = field ?: check_cpl(regs);
 	if (field)
 		return field;
-	if (!(cs & ATTR_P) || (longmode && cs & ATTR_L && cs & ATTR_DB))
+	if (!(cs & ATTR_P) || (longmode && cs & WISP_ATTR_L && cs & ATTR_DB))
 		return FIELD(segments.cs.attributes);
 	if (regs->general.rip >> 32 && !wisp_state_is_64bit(regs))
 		return FIELD(general.rip);

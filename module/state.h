@@ -54,6 +54,7 @@ WISP_SAME_OFFSET(events);
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
 
 #define WISP_ATTR_DPL	0x60	/* SS's is the CPL */
+#define WISP_ATTR_L	0x2000	/* CS: 64-bit code, in long mode */
 /* Of CS to SS in virtual-8086 mode: data, writable, accessed, DPL 3. */
 #define WISP_ATTR_VM86	0xf3
 
