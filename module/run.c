@@ -62,7 +62,7 @@ static bool wrap(struct wisp_vcpu *vcpu, u64 *rip)
 }
 
 /* False: there is no next instruction; the #GP that it would raise comes here. */
-static bool advance_rip(struct wisp_vcpu *vcpu)
+static __always_inline bool advance_rip(struct wisp_vcpu *vcpu)
 {
 	u64 rip = vcpu->general.rip + vcpu->exit.inst_len;
 
@@ -75,14 +75,11 @@ static bool advance_rip(struct wisp_vcpu *vcpu)
 	return true;
 }
 
-/**
- * wisp_vcpu_advance() - go on behind the instruction that exited
- * @vcpu: exit.inst_len is that instruction's
- *
- * As the hardware does when an instruction ends: neither RF nor an interrupt shadow
- * remains, and a single step is reported.
+/*
+ * Go on behind the instruction that exited, as the hardware does when one ends: neither
+ * RF nor an interrupt shadow remains, and a single step is reported.
  */
-void wisp_vcpu_advance(struct wisp_vcpu *vcpu)
+static __always_inline void advance(struct wisp_vcpu *vcpu)
 {
 	if (!advance_rip(vcpu))
 		return;
@@ -95,7 +92,7 @@ void wisp_vcpu_advance(struct wisp_vcpu *vcpu)
 
 static enum next skip(struct wisp_vcpu *vcpu)
 {
-	wisp_vcpu_advance(vcpu);
+	advance(vcpu);
 	return vcpu->step && wisp_debug_stepped(vcpu) ? NEXT_EXIT : NEXT_ENTER;
 }
 
@@ -515,7 +512,7 @@ static void complete_instruction(struct wisp_vcpu *vcpu, u64 reply)
 	default:
 		break;
 	}
-	wisp_vcpu_advance(vcpu);
+	advance(vcpu);
 }
 
 static void read_request(const struct wisp_vcpu_page *page,

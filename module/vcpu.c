@@ -33,7 +33,7 @@ static_assert(PAGE_SIZE == WISP_PAGE_SIZE);
 /* RFLAGS that no other register has a say in. */
 #define FREE_FLAGS                                                        \
 	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
-	 X86_EFLAGS_SF | X86_EFLAGS_OF | X86_EFLAGS_DF)
+	 X86_EFLAGS_SF | X86_EFLAGS_OF | X86_EFLAGS_DF | X86_EFLAGS_RF)
 
 static atomic64_t last_id = ATOMIC64_INIT(0);
 

@@ -176,7 +176,4 @@ int wisp_vcpu_get_state(struct wisp_vcpu *vcpu, u32 groups,
 int wisp_vcpu_set_state(struct wisp_vcpu *vcpu, u32 groups,
 			const struct wisp_state *state, u32 *field);
 
-/* Go on behind the instruction that exited. */
-void wisp_vcpu_advance(struct wisp_vcpu *vcpu);
-
 #endif
