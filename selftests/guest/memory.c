@@ -421,61 +421,37 @@ static void expect_rights(struct __test_metadata *_metadata, struct guest *g,
 }
 
 /*
- * There is a bound, and what is taken away gives room again. That is some seconds, but
- * minutes under KASAN in Bochs.
+ * There is a bound; and what is full to the last can be emptied. That is some seconds,
+ * but minutes under KASAN in Bochs.
  */
 TEST_F(memory, protect_too_many_ranges)
 {
-	const __u32 most = WISP_MAX_PROTECT_RANGES;
+	const __u32 most = WISP_MAX_PROTECT_RANGES, npages = 8 * most;
 	struct wisp_protect_range *ranges = calloc(most, sizeof(*ranges));
-	struct wisp_protect_range all = range_of(0, 16 * most, PROT_RWX);
-	int ret = 0;
-	__u32 n;
+	struct guest *g = &self->g;
 
 	ASSERT_NE(NULL, ranges);
-	for (n = 0; n < 8 && !ret; n++) {
+	/* Each parts the one that is there, and so makes two more. */
+	ASSERT_EQ(0, protect(g, 0, npages, PROT_R));
+	for (__u32 half = 0; half < 2; half++) {
 		for (__u32 i = 0; i < most; i++)
-			ranges[i] = range_of(2 * (n * most + i), 1, PROT_R);
-		ret = raw_protect(self->g.vm, ranges, most);
+			ranges[i] = range_of(4 * (half * most + i) + 1, 1, 0);
+		if (half)
+			EXPECT_EQ(-ENOSPC, raw_protect(g->vm, ranges, most));
+		ASSERT_EQ(0, raw_protect(g->vm, ranges, most - half));
 	}
-	EXPECT_EQ(-ENOSPC, ret);
-	EXPECT_LT(2U, n);
-	EXPECT_TRUE(refused(&self->g, BASE, WISP_PROT_WRITE, WISP_MEMORY_PROTECTED));
-	ASSERT_EQ(0, raw_protect(self->g.vm, &all, 1));
-	EXPECT_TRUE(writes(&self->g, BASE));
-	EXPECT_EQ(0, raw_protect(self->g.vm, ranges, most));
-	free(ranges);
-}
-
-/* And what is full to the last can be emptied. */
-TEST_F(memory, protect_all_that_can_be)
-{
-	const __u32 most = WISP_MAX_PROTECT_RANGES, end = 4 * most;
-	struct wisp_protect_range *ranges = calloc(most, sizeof(*ranges));
-	int ret;
-
-	ASSERT_NE(NULL, ranges);
-	/* Each of three pages, and a gap. */
-	for (__u32 n = 0, count = most; count; ret ? (count /= 2) : (n += count)) {
-		for (__u32 i = 0; i < count; i++)
-			ranges[i] = range_of(4 * (n + i), 3, PROT_R);
-		ret = raw_protect(self->g.vm, ranges, count);
-		ASSERT_TRUE(ret == 0 || ret == -ENOSPC);
-		ASSERT_GE(end, n);
-	}
-	EXPECT_EQ(-ENOSPC, protect(&self->g, 4 * end, 1, PROT_R));
-	/* What parts another is one more, of which there may be one. */
-	EXPECT_EQ(0, protect(&self->g, 1, 1, PROT_RWX));
-	EXPECT_EQ(-ENOSPC, protect(&self->g, 5, 1, PROT_RWX));
-	EXPECT_TRUE(refused(&self->g, BASE + 5 * PAGE, WISP_PROT_WRITE,
+	EXPECT_EQ(-ENOSPC, protect(g, npages, 1, PROT_R));
+	/* To take away from the midst of one is to make one more. */
+	EXPECT_EQ(0, protect(g, 3, 1, PROT_RWX));
+	EXPECT_EQ(-ENOSPC, protect(g, 7, 1, PROT_RWX));
+	EXPECT_TRUE(refused(g, BASE + 7 * PAGE, WISP_PROT_WRITE,
 			    WISP_MEMORY_PROTECTED));
-	EXPECT_EQ(0, protect(&self->g, 6, 1, PROT_RWX));
-	EXPECT_TRUE(writes(&self->g, BASE + 6 * PAGE));
-	EXPECT_EQ(0, protect(&self->g, 0, 3, PROT_RWX));
-	EXPECT_TRUE(writes(&self->g, BASE));
-	EXPECT_EQ(0, protect(&self->g, 0, 4 * end, PROT_RWX));
-	EXPECT_TRUE(writes(&self->g, BASE + 5 * PAGE));
-	EXPECT_EQ(0, raw_protect(self->g.vm, ranges, 1));
+	EXPECT_EQ(0, protect(g, 6, 1, PROT_RWX));
+	EXPECT_EQ(0, protect(g, 0, 3, PROT_RWX));
+	expect_rights(_metadata, g, "wwwwr-wrr-");
+	EXPECT_EQ(0, protect(g, 0, npages, PROT_RWX));
+	expect_rights(_metadata, g, "wwwwwwwwww");
+	EXPECT_EQ(0, raw_protect(g->vm, ranges, most));
 	free(ranges);
 }
 
