@@ -515,8 +515,9 @@ static void complete_instruction(struct wisp_vcpu *vcpu, u64 reply)
 	advance(vcpu);
 }
 
-static void read_request(const struct wisp_vcpu_page *page,
-			 struct wisp_request *request)
+/* Inline, as is check_plain(): each run has it, and reset_first() is a second user. */
+static __always_inline void read_request(const struct wisp_vcpu_page *page,
+					 struct wisp_request *request)
 {
 	u64 reserved2 = 0;
 	unsigned int i;
@@ -566,10 +567,10 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct wisp_request *reque
 	return 0;
 }
 
-static int check_request(struct wisp_vcpu *vcpu, const struct wisp_request *request)
+/* What no state has a say in. */
+static __always_inline int check_plain(struct wisp_vcpu *vcpu,
+				       const struct wisp_request *request)
 {
-	u32 field;
-
 	if (request->flags & ~RUN_FLAGS)
 		return refuse(vcpu, WISP_FIELD(flags), -EOPNOTSUPP);
 	if (request->want & ~WISP_STATE_ALL)
@@ -580,14 +581,25 @@ static int check_request(struct wisp_vcpu *vcpu, const struct wisp_request *requ
 		return refuse(vcpu, WISP_FIELD(reserved), -EINVAL);
 	if (request->reserved2)
 		return refuse(vcpu, WISP_FIELD(reserved2), -EINVAL);
-	if (request->complete > 1 ||
-	    (request->complete && !vcpu->completion))
+	if (request->complete > 1)
 		return refuse(vcpu, WISP_FIELD(complete), -EINVAL);
 	if (request->budget_ns && vcpu->vm->flags & WISP_VM_DETERMINISTIC)
 		return refuse(vcpu, WISP_FIELD(budget_ns), -EINVAL);
 	if (request->flags & WISP_RUN_BREAKPOINTS &&
 	    request->breakpoints.dr7 & ~BREAKPOINTS_DR7)
 		return refuse(vcpu, WISP_FIELD(breakpoints.dr7), -EINVAL);
+	return 0;
+}
+
+static int check_request(struct wisp_vcpu *vcpu, const struct wisp_request *request)
+{
+	int ret = check_plain(vcpu, request);
+	u32 field;
+
+	if (ret)
+		return ret;
+	if (request->complete && !vcpu->completion)
+		return refuse(vcpu, WISP_FIELD(complete), -EINVAL);
 	if (request->dirty) {
 		field = wisp_vcpu_check_state(vcpu, request->dirty,
 					      &vcpu->page->state);
@@ -658,6 +670,20 @@ static void report(struct wisp_vcpu *vcpu, u32 want)
 		wisp_vcpu_copy_state(vcpu, want, &vcpu->page->state);
 }
 
+/* WISP_RUN_RESET: not for a run that could not be. It reads the page once more. */
+static noinline_for_stack int reset_first(struct wisp_vcpu *vcpu)
+{
+	struct wisp_request request;
+	int ret;
+
+	read_request(vcpu->page, &request);
+	ret = check_plain(vcpu, &request);
+	if (ret)
+		return ret;
+	ret = wisp_snapshot_reset(vcpu->vm, NULL, 0, NULL);
+	return ret ? refuse(vcpu, ret == -EINVAL ? WISP_FIELD(flags) : 0, ret) : 0;
+}
+
 /**
  * wisp_vcpu_run() - WISP_RUN
  * @vcpu: of a VM that the caller has a file of
@@ -666,15 +692,12 @@ static void report(struct wisp_vcpu *vcpu, u32 want)
  */
 int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 {
-	int ret;
+	int ret = 0;
 
-	if (READ_ONCE(vcpu->page->flags) & WISP_RUN_RESET) {
-		ret = wisp_snapshot_reset(vcpu->vm, NULL, 0, NULL);
-		if (ret)
-			return refuse(vcpu, ret == -EINVAL ? WISP_FIELD(flags) : 0,
-				      ret);
-	}
-	ret = wisp_vcpu_lock(vcpu);
+	if (READ_ONCE(vcpu->page->flags) & WISP_RUN_RESET)
+		ret = reset_first(vcpu);
+	if (!ret)
+		ret = wisp_vcpu_lock(vcpu);
 	if (ret)
 		return ret;
 	ret = likely(vcpu->populated) ? 0 : wisp_vcpu_populate(vcpu);

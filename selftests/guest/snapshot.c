@@ -568,6 +568,45 @@ TEST_F(snapshot, run_resets_first)
 	close(s);
 }
 
+/* A run that could not be leaves the guest where it is. */
+TEST_F(snapshot, a_refused_run_does_not_reset)
+{
+	static const struct {
+		size_t field;
+		__u32 bits;
+		int result;
+	} rows[] = {
+		{ WISP_FIELD(flags), 1U << 31, -EOPNOTSUPP },
+		{ WISP_FIELD(want), 1U << 31, -EOPNOTSUPP },
+		{ WISP_FIELD(dirty), 1U << 31, -EOPNOTSUPP },
+		{ WISP_FIELD(complete), 2, -EINVAL },
+		{ WISP_FIELD(reserved), 1, -EINVAL },
+		{ WISP_FIELD(reserved2), 1, -EINVAL },
+		{ WISP_FIELD(breakpoints.dr7), 1 << 13, -EINVAL },
+	};
+	struct machine m = of(&self->g);
+	int s;
+
+	stand(_metadata, &self->g, count, count_end, 20);
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
+	m.page->flags = WISP_RUN_RESET | WISP_RUN_BREAKPOINTS;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		__u32 *word = (void *)((char *)m.page + rows[i].field);
+
+		*word |= rows[i].bits;
+		EXPECT_EQ(rows[i].result, raw_run(m.vm, 0))
+			TH_LOG("row %zu", i);
+		EXPECT_EQ(rows[i].field, m.page->field);
+		expect_words(_metadata, m.vm, 20, 1);
+		*word &= ~rows[i].bits;
+	}
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	expect_words(_metadata, m.vm, 20, 0);
+	close(s);
+}
+
 TEST_F(snapshot, refuses_what_is_not_its_own)
 {
 	struct guest other;

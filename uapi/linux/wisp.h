@@ -944,6 +944,10 @@ struct wisp_dirty {
  *   ENOMEM      for what a fork's vCPU needs to run, or for WISP_RUN_RESET
  *   EOPNOTSUPP  @field has something unknown
  *
+ * WISP_RUN_RESET comes once @flags, @want, @dirty, @budget_ns, the breakpoints, what is
+ * reserved and whether @complete is 0 or 1 are known to be right: other errors, by state
+ * or events, may come when the VM has been reset.
+ *
  * WISP_KICK: ioctl(vm, WISP_KICK, index): from any thread: the run that is on,
  * or else the next one, ends with WISP_EXIT_KICKED
  */
