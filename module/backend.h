@@ -67,6 +67,8 @@ enum wisp_internal_exit {
  * @features: WISP_FEATURE_*; valid after init
  * @quirks: WISP_QUIRK_*; valid after init
  * @gpa_bits: width of guest-physical addresses; valid after init
+ * @marking_costs: where a leaf's dirty flag is set, walks of the guest's tables count as
+ *	writes to them; it may stay clear until a VM's marks_dirty is set. Valid after init
  * @no_rdtscp: RDTSCP and RDPID are undefined in guests; valid after init
  * @no_invpcid: so is INVPCID; valid after init
  * @no_cr4: bits of CR4 that guests cannot set; valid after init
@@ -98,10 +100,6 @@ struct wisp_backend {
 	u64 features;
 	u64 quirks;
 	u32 gpa_bits;
-	/*
-	 * As long as a VM's @marks_dirty is not set, format.dirty may stay clear:
-	 * with it, walks of the guest's tables count as writes to them.
-	 */
 	bool marking_costs;
 	bool no_rdtscp;
 	bool no_invpcid;

@@ -23,8 +23,6 @@ static int peer = -1;
 
 /* A memfd has none: the linker has the stub call this instead. */
 int __wrap_wisp_get_state(int fd, uint32_t vcpu, uint32_t groups,
-			  struct wisp_state *to);
-int __wrap_wisp_get_state(int fd, uint32_t vcpu, uint32_t groups,
 			  struct wisp_state *to)
 {
 	*to = state;
