@@ -268,9 +268,11 @@ static const struct wisp_cpuid_entry *find(const struct wisp_policy *cpuid,
 
 /*
  * Bytes of an image with the components of @xcr0: each has its place in the standard
- * format, and follows the one before it in the compacted one.
+ * format, and follows the one before it in the compacted one. Not inline, or each other
+ * leaf would save registers for it.
  */
-static u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0, bool compacted)
+static noinline u32 xsave_size(const struct wisp_policy *cpuid, u64 xcr0,
+			       bool compacted)
 {
 	u32 size = offsetof(struct xregs_state, extended_state_area), offset;
 	const struct wisp_cpuid_entry *entry;
