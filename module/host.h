@@ -37,7 +37,7 @@ extern u64 wisp_host_xcr0;	/* XCR0 bits that guests may have */
 extern u32 wisp_host_xsave_size;
 
 /* Else there is nothing to switch, nor to write to. */
-static inline bool wisp_host_has_tsc_aux(void)
+static __always_inline bool wisp_host_has_tsc_aux(void)
 {
 	return static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID);
 }

@@ -525,6 +525,7 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	vmx->inject = 0;
 	if (unlikely(failed == 2)) {
+		wisp_ledger_enable();
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;

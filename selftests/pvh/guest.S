@@ -3,6 +3,8 @@
  * A guest for debuggers: enters by PVH, goes to 64-bit mode, counts, and resets
  * the machine when it has counted to @limit. It takes one INT3 of its own.
  */
+#include "entry.h"
+
 #define CODE64		0x08
 #define DATA		0x10
 
@@ -11,15 +13,7 @@
 #define EFER		0xc0000080
 #define EFER_LME	0x100
 
-	.section .note.pvh, "a", @note
-	.balign 4
-	.long	4, 4, 18	/* name, value, XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start32
-
-	.text
-	.code32
-	.globl	start32
+PVH_ENTRY
 start32:
 	lgdt	gdt_pointer
 	movl	$CR4_PAE, %eax

@@ -3,19 +3,13 @@
  * A guest that asks "?" and waits for a byte by looking for it, then prints that and
  * does nothing that would exit. It halts at no time, and sets no timer.
  */
+#include "entry.h"
+
 #define DATA		0x3f8
 #define STATUS		0x3fd
 #define STATUS_READY	1
 
-	.section .note.pvh, "a", @note
-	.balign 4
-	.long	4, 4, 18	/* name, value, XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start32
-
-	.text
-	.code32
-	.globl	start32
+PVH_ENTRY
 start32:
 	/* None comes; but in Bochs there is none for the host, either, without. */
 	sti

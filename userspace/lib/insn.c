@@ -297,8 +297,8 @@ static void access_device(struct insn *insn, uint64_t gpa, bool read,
 		unsigned int part = 1U << (31 - __builtin_clz(size));
 
 		if (insn->walk.io->memory)
-			insn->walk.io->memory(insn->walk.io->opaque, gpa, read, data,
-					 part);
+			insn->walk.io->memory(insn->walk.io->opaque, gpa, read,
+					      data, part);
 		gpa += part;
 		data += part;
 		size -= part;
