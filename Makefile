@@ -49,8 +49,8 @@ LABS_shell := $(LABS)
 LABS_fuzz := $(filter-out bochs-svm,$(LABS))
 LABS_demo := $(LABS) host
 LABS_check := $(LABS) host
-LABS_bench := svm bochs-svm vmx
-LABS_bench-long := $(LABS_bench)
+LABS_bench := svm bochs-svm vmx host
+LABS_bench-long := $(filter-out host,$(LABS_bench))
 $(foreach target,$(MAKECMDGOALS),$(if $(LABS_$(target)),$(if \
 	$(filter $(LABS_$(target)),$(LAB)),,$(error \
 	make $(target): no LAB=$(LAB); there are: $(LABS_$(target))))))
@@ -80,7 +80,7 @@ help:
 	@echo 'shell       a shell in the lab LAB=svm, with wisp.ko loaded'
 	@echo 'clean       remove $(BUILD)'
 	@echo 'LAB= is one of: $(LABS)'
-	@echo '            for demo and check host, too, which is this machine itself'
+	@echo '            for demo, check and bench host, too, which is this machine itself'
 	@echo '            for fuzz: $(LABS_fuzz)'
 	@echo '            for bench: $(LABS_bench)'
 
@@ -165,7 +165,7 @@ demo:
 
 bench:
 	@selftests/lab/packages bench
-	+@$(MAKE) --no-print-directory lab
+	+@$(MAKE) --no-print-directory $(if $(filter host,$(LAB)),module,lab)
 	+@$(MAKE) --no-print-directory selftests
 	selftests/lab/bench $(if $(LAB_CHOSEN),--lab $(LAB)) $(BENCH_FLAGS)
 

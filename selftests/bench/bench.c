@@ -5,14 +5,13 @@
  * instructions the unit is instructions, host and guest together, and the
  * figures repeat exactly.
  *
- * Wisp comes first; KVM's modules are loaded when it is done.
+ * Wisp comes first; KVM is loaded when it is done.
  *
  * A table goes to stderr, and JSON to stdout, between two lines by which
  * selftests/lab/bench finds it.
  */
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../snippet.h"
@@ -38,6 +38,9 @@
 #define HUGE_BATCH	4
 #define HUGE_BATCHES	7
 #define HUGE_SIZE	((HUGE_BATCHES + 2UL) * HUGE_BATCH * HUGE_PAGE)
+
+/* The unit where the TSC is a clock's: of the TSC's. */
+#define CYCLES		"cycles"
 
 #define MAX_ROWS	128
 #define MAX_TRACES	64
@@ -332,9 +335,26 @@ static const char *unit_of_tsc(void)
 		asm volatile(".rept 1000; nop; .endr");
 		ticks = rdtsc() - before;
 		if (ticks < 1000 || ticks > 1010)
-			return "cycles";
+			return CYCLES;
 	}
 	return "instructions";
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+static double ns_of_tick(void)
+{
+	uint64_t ns = now_ns(), ticks = rdtsc();
+
+	usleep(100000);
+	ticks = rdtsc() - ticks;
+	return (double)(now_ns() - ns) / ticks;
 }
 
 void measure_port(struct bench *b, const char *op)
@@ -441,15 +461,6 @@ static void measure_backend(struct bench *b, const struct backend *on)
 		measure_all(b);
 }
 
-static void load_module(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
-		err(1, "%s", path);
-	close(fd);
-}
-
 /* ---- output --------------------------------------------------------------------------- */
 
 static void put_text(struct json_object *o, const char *key, const char *value)
@@ -460,6 +471,20 @@ static void put_text(struct json_object *o, const char *key, const char *value)
 static void put_number(struct json_object *o, const char *key, uint64_t value)
 {
 	json_object_object_add(o, key, json_object_new_int64(value));
+}
+
+/* Of a figure in cycles, the time that it takes; of others, none. */
+static struct json_object *json_ns(const struct bench *b, const struct row *row)
+{
+	struct json_object *o;
+
+	if (strcmp(row->unit, CYCLES))
+		return NULL;
+	o = json_object_new_object();
+	for (int i = 0; i < BACKENDS; i++)
+		json_object_object_add(o, backends[i]->name, row->there[i] ?
+			json_object_new_int64(row->median[i] * b->ns_of_tick) : NULL);
+	return o;
 }
 
 static struct json_object *json_row(const struct bench *b, const struct row *row)
@@ -478,6 +503,7 @@ static struct json_object *json_row(const struct bench *b, const struct row *row
 			json_object_object_add(o, backends[i]->name, NULL);
 	}
 	put_text(o, "unit", row->unit);
+	json_object_object_add(o, "ns", json_ns(b, row));
 	put_number(o, "min", row->min);
 	put_number(o, "max", row->max);
 	put_text(o, "kernel", b->host.release);
@@ -509,9 +535,9 @@ static void print_json(const struct bench *b)
 static void print_help(FILE *out)
 {
 	fputs("usage: bench [--lab NAME] [--mitigations auto|off] [--trace]\n"
-	      "             [--alive N] [--curves | --jobs] [KVM-MODULE...]\n"
+	      "             [--alive N] [--curves | --jobs] [--kvm COMMAND]\n"
 	      "\n"
-	      "Without modules KVM is not measured. --trace: for the emulator's\n"
+	      "--kvm: KVM, too, which COMMAND loads. --trace: for the emulator's\n"
 	      "debugger, mark each operation once. --alive: with up to so many VMs at\n"
 	      "the same time (10000). --curves: how costs grow, too. --jobs: whole jobs,\n"
 	      "in time, and nothing else.\n", out);
@@ -525,6 +551,7 @@ static void read_options(struct bench *b, int argc, char **argv)
 		{ "alive", required_argument, NULL, 'a' },
 		{ "curves", no_argument, NULL, 'c' },
 		{ "jobs", no_argument, NULL, 'j' },
+		{ "kvm", required_argument, NULL, 'k' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -548,6 +575,9 @@ static void read_options(struct bench *b, int argc, char **argv)
 		case 'j':
 			b->jobs = 1;
 			break;
+		case 'k':
+			b->load_kvm = optarg;
+			break;
 		case 't':
 			b->trace = 1;
 			break;
@@ -559,6 +589,8 @@ static void read_options(struct bench *b, int argc, char **argv)
 			exit(2);
 		}
 	}
+	if (optind < argc)
+		errx(2, "%s: there are options only", argv[optind]);
 	if (b->alive < 2)
 		errx(2, "--alive is 2 or more");
 	if (strcmp(b->mitigations, "auto") && strcmp(b->mitigations, "off"))
@@ -577,6 +609,7 @@ static void prepare(struct bench *b)
 		err(1, "RLIMIT_NOFILE");
 	uname(&b->host);
 	b->unit = unit_of_tsc();
+	b->ns_of_tick = ns_of_tick();
 }
 
 int main(int argc, char **argv)
@@ -586,9 +619,9 @@ int main(int argc, char **argv)
 	read_options(&b, argc, argv);
 	prepare(&b);
 	measure_backend(&b, &wisp_backend);
-	if (optind < argc) {
-		for (int i = optind; i < argc; i++)
-			load_module(argv[i]);
+	if (b.load_kvm) {
+		if (system(b.load_kvm))
+			errx(1, "%s: did not load KVM", b.load_kvm);
 		measure_backend(&b, &kvm_backend);
 	}
 	print_json(&b);

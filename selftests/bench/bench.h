@@ -107,7 +107,9 @@ struct bench {
 	const char *hardware;
 	const char *lab;
 	const char *mitigations;
+	const char *load_kvm;	/* a command, or NULL: without KVM */
 	const char *unit;
+	double ns_of_tick;	/* of the TSC */
 	unsigned int alive;	/* VMs or forks at the same time, at most */
 	int trace;		/* each operation once */
 	int curves;		/* how costs grow, too */

@@ -7,6 +7,7 @@ kept in build/lab/<name>/ where the boot was red.
 """
 
 import collections
+import contextlib
 import glob
 import lzma
 import os
@@ -61,6 +62,22 @@ END = re.compile(rb"# lab: end (\d+)\r?\n")
 
 class LabError(Exception):
     """The lab cannot be built or started."""
+
+
+@contextlib.contextmanager
+def module_here():
+    """LAB=host: wisp.ko is in this machine's kernel, if it was not, for as long."""
+    module = f"{BUILD}/module-{os.uname().release}/wisp.ko"
+    loaded = os.path.isdir("/sys/module/wisp")
+    if not loaded and not os.path.exists(module):
+        raise LabError(f"LAB=host needs {module}")
+    if not loaded:
+        subprocess.run(["insmod", module], check=True)
+    try:
+        yield
+    finally:
+        if not loaded:
+            subprocess.run(["rmmod", "wisp"], check=True)
 
 
 def find_splats(log):

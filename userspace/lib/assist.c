@@ -447,6 +447,19 @@ static int do_string(struct insn *insn, bool needs_touch)
 
 /* ---- the calls ---------------------------------------------------------- */
 
+/* What decoding does not set; each field by itself, since there are many. */
+static void begin(struct insn *insn, int vm, struct wisp_vcpu_page *page,
+		  const struct wisp_io *io)
+{
+	insn->state = &page->state;
+	insn->walk.vm = vm;
+	insn->walk.io = io;
+	insn->walk.control = &page->state.control;
+	insn->device_page = INSN_NO_PAGE;
+	insn->in_slot = false;
+	insn->touched = false;
+}
+
 /* -EAGAIN is a page fault, for the guest to take. */
 static int finish(struct insn *insn, struct wisp_vcpu_page *page, int ret)
 {
@@ -492,17 +505,14 @@ static bool is_that_port_string(const struct insn *insn,
 int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
 		     const struct wisp_io *io)
 {
-	struct insn insn = {
-		.state = &page->state,
-		.walk = { .vm = vm, .io = io, .control = &page->state.control },
-		.device_page = INSN_NO_PAGE,
-	};
+	struct insn insn;
 	int ret;
 
 	if (page->exit.reason != WISP_EXIT_PORT)
 		return -EINVAL;
 	if (!(page->exit.port.flags & WISP_PORT_STRING))
 		return port_single(page, io);
+	begin(&insn, vm, page, io);
 	ret = insn_decode(&insn, NULL, 0);
 	if (!ret && !is_that_port_string(&insn, &page->exit))
 		ret = -EOPNOTSUPP;
@@ -536,13 +546,8 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 		       const struct wisp_io *io)
 {
 	const struct wisp_exit *exit = &page->exit;
-	struct insn insn = {
-		.state = &page->state,
-		.walk = { .vm = vm, .io = io, .control = &page->state.control },
-		.device_page = exit->memory.gpa & -(uint64_t)WISP_PAGE_SIZE,
-		.in_slot = is_readable(exit),
-	};
 	size_t size = exit->memory.inst_bytes_len;
+	struct insn insn;
 	int ret;
 
 	if (exit->reason != WISP_EXIT_MEMORY || size > INSN_SIZE)
@@ -552,6 +557,9 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 	if (exit->memory.flags & WISP_MEMORY_WALK ||
 	    exit->memory.access & WISP_PROT_EXEC)
 		return -EOPNOTSUPP;
+	begin(&insn, vm, page, io);
+	insn.device_page = exit->memory.gpa & -(uint64_t)WISP_PAGE_SIZE;
+	insn.in_slot = is_readable(exit);
 	ret = insn_decode(&insn, exit->memory.inst_bytes, size);
 	return finish(&insn, page, ret ?: do_memory(&insn));
 }

@@ -7,7 +7,6 @@
 #include <errno.h>
 
 #define CR0_WP		(1ULL << 16)
-#define CR0_PG		(1ULL << 31)
 #define CR4_PSE		(1ULL << 4)
 #define CR4_PAE		(1ULL << 5)
 #define CR4_LA57	(1ULL << 12)
@@ -228,17 +227,10 @@ static int walk_tables(const struct walk *walk, const struct format *format,
 	return 0;
 }
 
-int walk_translate(const struct walk *walk, uint64_t *gpa,
-		   uint32_t *error_code)
+int walk_paged(const struct walk *walk, uint64_t *gpa, uint32_t *error_code)
 {
-	const struct wisp_control *control = walk->control;
-	struct format format;
+	const struct format format = get_format(walk->control);
 
-	if (!(control->cr0 & CR0_PG)) {
-		*gpa = (uint32_t)walk->gva;
-		return 0;
-	}
-	format = get_format(control);
 	if (!format.is_long) {
 		struct walk low = *walk;
 

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <wisp.h>
 
+#define WALK_CR0_PG	(1ULL << 31)
+
 /* Page-fault error code. */
 #define WALK_PRESENT	(1U << 0)
 #define WALK_WRITE	(1U << 1)
@@ -37,11 +39,20 @@ struct walk {
 int walk_read(int vm, const struct wisp_io *io, uint64_t gpa, void *data,
 	      unsigned int size);
 
+/* With CR0.PG set. Returns as walk_translate(). */
+int walk_paged(const struct walk *walk, uint64_t *gpa, uint32_t *error_code);
+
 /*
  * Returns 0 with @gpa; -EFAULT for a page fault with its @error_code; or
  * -ENXIO where a table lies outside the slots.
  */
-int walk_translate(const struct walk *walk, uint64_t *gpa,
-		   uint32_t *error_code);
+static inline int walk_translate(const struct walk *walk, uint64_t *gpa,
+				 uint32_t *error_code)
+{
+	if (walk->control->cr0 & WALK_CR0_PG)
+		return walk_paged(walk, gpa, error_code);
+	*gpa = (uint32_t)walk->gva;
+	return 0;
+}
 
 #endif
