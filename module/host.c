@@ -35,6 +35,13 @@
 u64 wisp_host_xcr0;
 u32 wisp_host_xsave_size;
 
+/* In an image; and @end where what comes behind has its initial value, which is 0. */
+static struct {
+	u32 offset;
+	u32 size;
+	u32 end;
+} components[XFEATURE_PKRU + 1] __ro_after_init;
+
 static struct kmem_cache *fpu_cache;
 
 static u64 xcr0_read(void)
@@ -151,15 +158,17 @@ void wisp_host_init(void)
 	if (!boot_cpu_has(X86_FEATURE_OSPKE))
 		wisp_host_xcr0 &= ~XFEATURE_MASK_PKRU;
 	wisp_host_xsave_size = offsetof(struct xregs_state, extended_state_area);
-	for (i = 2; i < 64; i++) {
-		if (!(wisp_host_xcr0 & BIT_ULL(i)))
-			continue;
+	for (i = 0; i < ARRAY_SIZE(components); i++) {
 		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
-		if (ebx + eax > WISP_XSAVE_SIZE)
+		if (i >= 2 && ebx + eax > WISP_XSAVE_SIZE)
 			wisp_host_xcr0 &= ~BIT_ULL(i);
-		else
+		if (i >= 2 && wisp_host_xcr0 & BIT_ULL(i)) {
+			components[i].offset = ebx;
+			components[i].size = eax;
 			wisp_host_xsave_size = max(wisp_host_xsave_size,
 						   ebx + eax);
+		}
+		components[i].end = wisp_host_xsave_size;
 	}
 }
 
@@ -178,8 +187,27 @@ void wisp_fpu_exit(void)
 int wisp_fpu_alloc(struct wisp_fpu *fpu)
 {
 	if (!fpu->xsave)
-		fpu->xsave = kmem_cache_alloc(fpu_cache, WISP_GFP);
+		fpu->xsave = kmem_cache_zalloc(fpu_cache, WISP_GFP);
 	return fpu->xsave ? 0 : -ENOMEM;
+}
+
+/*
+ * What is not in XSTATE_BV has its initial value in an image: XSAVE writes that, and so
+ * does wisp_fpu_set(). Most guests use few components, and the rest is long.
+ */
+static u32 used_size(u64 xstate_bv)
+{
+	return components[fls64(xstate_bv | XFEATURE_MASK_FP) - 1].end;
+}
+
+/* Both have images. */
+void wisp_fpu_copy(struct wisp_fpu *to, const struct wisp_fpu *from)
+{
+	const struct xregs_state *source = from->xsave;
+	struct xregs_state *image = to->xsave;
+
+	memcpy(image, source,
+	       used_size(image->header.xfeatures | source->header.xfeatures));
 }
 
 /* To the initial configuration of each component, as FNINIT leaves it. */
@@ -187,7 +215,7 @@ void wisp_fpu_reset(struct wisp_fpu *fpu)
 {
 	struct xregs_state *image = fpu->xsave;
 
-	memset(image, 0, wisp_host_xsave_size);
+	memset(image, 0, used_size(image->header.xfeatures));
 	image->i387.cwd = 0x37f;
 	image->i387.mxcsr = MXCSR_DEFAULT;
 }
@@ -210,10 +238,15 @@ void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
 		  const struct wisp_xsave_head *head)
 {
 	struct xregs_state *own = fpu->xsave;
+	unsigned int i;
 
 	memcpy(own, image, wisp_host_xsave_size);
 	own->i387.mxcsr = head->mxcsr;
 	own->header = head->header;
+	for (i = 0; i < ARRAY_SIZE(components); i++)
+		if (!(own->header.xfeatures & BIT_ULL(i)))
+			memset(fpu->xsave + components[i].offset, 0,
+			       components[i].size);
 }
 
 /* The guest's XCR0 changes within its window. */

@@ -48,6 +48,7 @@ void wisp_fpu_exit(void);
 int wisp_fpu_alloc(struct wisp_fpu *fpu);
 void wisp_fpu_reset(struct wisp_fpu *fpu);
 void wisp_fpu_free(struct wisp_fpu *fpu);
+void wisp_fpu_copy(struct wisp_fpu *to, const struct wisp_fpu *from);
 void wisp_fpu_get(const struct wisp_fpu *fpu, void *image);
 void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
 		  const struct wisp_xsave_head *head);

@@ -93,7 +93,7 @@ void wisp_snapshot_load_vcpu(struct wisp_vcpu *vcpu, const struct wisp_vcpu *fro
 	}
 	wisp_vcpu_set_registers(vcpu, groups & ~WISP_STATE_FPU, &from->scratch);
 	if (groups & WISP_STATE_FPU)
-		memcpy(vcpu->fpu.xsave, from->fpu.xsave, wisp_host_xsave_size);
+		wisp_fpu_copy(&vcpu->fpu, &from->fpu);
 }
 
 /* The other way: a frozen vCPU keeps its registers in @scratch. */
@@ -104,7 +104,7 @@ static void save_vcpu(struct wisp_vcpu *frozen, struct wisp_vcpu *from)
 	frozen->exit = from->exit;
 	wisp_vcpu_get_registers(from, WISP_STATE_ALL & ~WISP_STATE_FPU,
 				&frozen->scratch);
-	memcpy(frozen->fpu.xsave, from->fpu.xsave, wisp_host_xsave_size);
+	wisp_fpu_copy(&frozen->fpu, &from->fpu);
 }
 
 static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)

@@ -93,6 +93,7 @@ static void write_segments(const struct wisp_segments *segments)
 	unsigned int i, at;
 	u32 rights;
 
+#pragma GCC unroll 8
 	for (i = 0; i < ARRAY_SIZE(segment_index); i++, segment++) {
 		at = segment_index[i] * 2;
 		rights = segment->attributes;
@@ -103,6 +104,7 @@ static void write_segments(const struct wisp_segments *segments)
 		vmx_write(GUEST_ES_LIMIT + at, segment->limit);
 		vmx_write(GUEST_ES_SELECTOR + at, segment->selector);
 	}
+#pragma GCC unroll 2
 	for (at = 0; at < 4; at += 2, segment++) {
 		vmx_write(GUEST_GDTR_BASE + at, segment->base);
 		vmx_write(GUEST_GDTR_LIMIT + at, segment->limit);

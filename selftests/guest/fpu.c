@@ -222,6 +222,58 @@ TEST_F(fpu, ymm_is_in_the_state)
 	EXPECT_LE(offset + 256, self->g.query.xsave_size);
 }
 
+/* The upper half of YMM6 in an image: @value, and whether the component is in use. */
+static void put_ymm(struct wisp_state *s, __u32 offset, __u8 value, bool in_use)
+{
+	memset(s->xsave + offset + 16 * 6, value, 16);
+	s->xsave[XSAVE_HEADER] = in_use ? 3 | XCR0_YMM : 3;
+}
+
+TEST_F(fpu, what_is_not_in_use_is_zero)
+{
+	struct wisp_state *used = calloc(1, sizeof(*used));
+	struct wisp_state *unused = calloc(1, sizeof(*unused));
+	struct wisp_state *now = calloc(1, sizeof(*now));
+	const __u32 fpu = WISP_STATE_FPU;
+	const __u8 none[16] = { 0 };
+	int vm = self->g.vm, s, t;
+	__u32 offset;
+
+	if (!self->avx)
+		SKIP(return, "no AVX on this host");
+	asm volatile("cpuid" : "=b" (offset) : "a" (0xd), "c" (2) : "edx");
+	ASSERT_EQ(0, raw_get_state(vm, 0, fpu, used));
+	*unused = *used;
+	put_ymm(used, offset, 0x66, true);
+	put_ymm(unused, offset, 0x99, false);
+
+	ASSERT_EQ(0, raw_set_state(vm, 0, fpu, used, NULL));
+	s = raw_snapshot(vm);
+	ASSERT_LE(0, s);
+	ASSERT_EQ(0, raw_set_state(vm, 0, fpu, unused, NULL));
+	t = raw_snapshot(vm);
+	ASSERT_LE(0, t);
+	ASSERT_EQ(0, raw_get_state(vm, 0, fpu, now));
+	EXPECT_EQ(3, now->xsave[XSAVE_HEADER]);
+	EXPECT_EQ(0, memcmp(now->xsave + offset + 16 * 6, none, 16));
+
+	/* There and back: each brings what it has, and nothing of the other. */
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, raw_reset(vm, s));
+		ASSERT_EQ(0, raw_get_state(vm, 0, fpu, now));
+		EXPECT_EQ(0, memcmp(now->xsave, used->xsave, sizeof(now->xsave)));
+		ASSERT_EQ(0, raw_reset(vm, t));
+		ASSERT_EQ(0, raw_get_state(vm, 0, fpu, now));
+		EXPECT_EQ(3, now->xsave[XSAVE_HEADER]);
+		EXPECT_EQ(0, memcmp(now->xsave + offset + 16 * 6, none, 16));
+	}
+	close(s);
+	close(t);
+	free(used);
+	free(unused);
+	free(now);
+}
+
 SNIPPET(use_x87, 64, "nop; fld1; hlt");
 SNIPPET(use_ymm, 64, "nop; vmovaps %ymm0, %ymm1; hlt");
 SNIPPET(divide_x87, 64,

@@ -572,7 +572,8 @@ struct wisp_events {
  * @events: WISP_STATE_EVENTS
  * @reserved: for later groups
  * @xsave: WISP_STATE_FPU: standard-format XSAVE image (SDM Vol. 1, "Managing
- *	State Using the XSAVE Feature Set"); components in wisp_query.xcr0
+ *	State Using the XSAVE Feature Set"); components in wisp_query.xcr0. One
+ *	that is behind the header and not in XSTATE_BV is zero, whatever was written
  */
 struct wisp_state {
 	struct wisp_general general;
