@@ -513,15 +513,15 @@ static int map_fault(struct wisp_vm *vm, struct wisp_exit *exit, bool ahead,
 	slot = find_slot(vm, map.gpa);
 	if (!slot)
 		return -EFAULT;
-	if (exit->memory.access & ~slot->prot) {
-		exit->memory.flags |= WISP_MEMORY_SLOT;
-		return -EFAULT;
-	}
 	map.prot = slot->prot;
 	map.huge = huge_fits(slot, map.gpa);
 	apply_protection(vm, &map);
 	if (exit->memory.access & ~map.prot) {
-		exit->memory.flags |= WISP_MEMORY_PROTECTED;
+		exit->memory.flags |= exit->memory.access & ~slot->prot ?
+					      WISP_MEMORY_SLOT :
+					      WISP_MEMORY_PROTECTED;
+		if (!(map.prot & WISP_PROT_READ))
+			exit->memory.flags |= WISP_MEMORY_UNREADABLE;
 		return -EFAULT;
 	}
 	*index = (slot->offset + map.gpa - slot->gpa) >> PAGE_SHIFT;
@@ -566,7 +566,7 @@ static void map_ahead(struct wisp_vm *vm, u64 gpa, struct wisp_ahead *ahead)
  * wisp_vm_fault() - a vCPU touched guest-physical memory that is not mapped
  * @vm: the VM
  * @exit: memory.gpa and memory.access as the hardware has them; WISP_MEMORY_SLOT,
- *	PROTECTED or IO is added where it applies
+ *	PROTECTED, UNREADABLE or IO is added where it applies
  * @ahead: the vCPU's
  *
  * May sleep. Returns 0 (go on), -EDQUOT (the VM's limit), -EFAULT (outside the

@@ -92,6 +92,8 @@ struct backend {
 	int snapshots;		/* so many are enough to measure one */
 	/* To the snapshot last taken of it. */
 	void (*reset)(struct machine *m, struct snapshot *s);
+	/* The same, then run(), in as few calls as there can be. */
+	void (*reset_and_run)(struct machine *m, struct snapshot *s, enum stop why);
 	struct machine *(*fork)(struct snapshot *s);
 	/* Second-level faults so far. */
 	uint64_t (*faults)(struct machine *m);

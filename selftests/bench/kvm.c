@@ -337,6 +337,12 @@ static void reset(struct machine *m, struct snapshot *s)
 	set_cpu(m, &s->state);
 }
 
+static void reset_and_run(struct machine *m, struct snapshot *s, enum stop why)
+{
+	reset(m, s);
+	run(m, why);
+}
+
 static struct machine *fork_machine(struct snapshot *s)
 {
 	struct machine *m = calloc(1, sizeof(*m));
@@ -384,6 +390,7 @@ const struct backend kvm_backend = {
 	.drop = drop,
 	.snapshots = 1,
 	.reset = reset,
+	.reset_and_run = reset_and_run,
 	.fork = fork_machine,
 	.faults = faults,
 };

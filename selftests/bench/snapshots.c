@@ -97,7 +97,7 @@ static struct snapshot *measure_snapshot(struct bench *b, struct machine *m)
 static void measure_resets(struct bench *b, struct machine *m,
 			   struct snapshot **s, int npages)
 {
-	uint64_t resets[ROUNDS], rounds[ROUNDS], start, written, end;
+	uint64_t resets[ROUNDS], rounds[ROUNDS], start, ticks;
 	char op[32], round[32];
 
 	snprintf(op, sizeof(op), "reset %d", npages);
@@ -105,18 +105,23 @@ static void measure_resets(struct bench *b, struct machine *m,
 	stand(b, m, job(npages, 0, SCATTERED));
 	*s = b->on->snapshot(m, *s);
 	for (int i = -WARM; i < ROUNDS; i++) {
-		trace_begin(b, i == 1 && npages < 1000 ? round : NULL);
-		start = rdtsc();
 		b->on->run(m, STOP_HLT);
-		written = rdtsc();
-		trace_begin(b, i == 0 && npages < 1000 ? op : NULL);
+		trace_begin(b, !i && npages < 1000 ? op : NULL);
+		start = rdtsc();
 		b->on->reset(m, *s);
-		end = rdtsc();
+		ticks = rdtsc() - start;
 		trace_end();
-		if (i < 0)
-			continue;
-		resets[i] = end - written;
-		rounds[i] = end - start;
+		if (i >= 0)
+			resets[i] = ticks;
+	}
+	for (int i = -WARM; i < ROUNDS; i++) {
+		trace_begin(b, !i && npages < 1000 ? round : NULL);
+		start = rdtsc();
+		b->on->reset_and_run(m, *s, STOP_HLT);
+		ticks = rdtsc() - start;
+		trace_end();
+		if (i >= 0)
+			rounds[i] = ticks;
 	}
 	add_ticks(b, op, resets, ROUNDS, 1);
 	add_ticks(b, round, rounds, ROUNDS, 1);

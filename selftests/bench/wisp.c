@@ -257,6 +257,14 @@ static void reset(struct machine *m, struct snapshot *s)
 	must(wisp_reset(m->vm, -1), "reset");
 }
 
+static void reset_and_run(struct machine *m, struct snapshot *s, enum stop why)
+{
+	(void)s;
+	m->page->flags |= WISP_RUN_RESET;
+	run(m, why);
+	m->page->flags &= ~WISP_RUN_RESET;
+}
+
 static struct machine *fork_machine(struct snapshot *s)
 {
 	struct machine *m = create_at_place((struct wisp_create_vm){
@@ -408,6 +416,7 @@ const struct backend wisp_backend = {
 	.drop = drop,
 	.snapshots = 15,
 	.reset = reset,
+	.reset_and_run = reset_and_run,
 	.fork = fork_machine,
 	.faults = faults,
 	.measure_more = measure_more,

@@ -443,7 +443,8 @@ static bool worked_protect_fork(struct machine *m, int ret)
 	return !ret && !raw_run(m->vm, 0) &&
 	       m->page->exit.reason == WISP_EXIT_MEMORY &&
 	       m->page->exit.memory.gpa == 0x1000 &&
-	       m->page->exit.memory.flags == WISP_MEMORY_PROTECTED;
+	       m->page->exit.memory.flags == (WISP_MEMORY_PROTECTED |
+					      WISP_MEMORY_UNREADABLE);
 }
 
 FIXTURE_VARIANT_ADD(fail_nth, protect_fork) {

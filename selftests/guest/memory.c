@@ -14,6 +14,9 @@
 #define SIZE		(4 * HUGE)
 #define RET		0xc3
 
+/* Where a protection is 0. */
+#define FORBIDDEN	(WISP_MEMORY_PROTECTED | WISP_MEMORY_UNREADABLE)
+
 FIXTURE(memory) {
 	struct guest g;
 	struct wisp_vcpu_page *page;
@@ -295,7 +298,7 @@ TEST_F(memory, ahead_to_a_border)
 	ASSERT_EQ(0, raw_set_slot(g->vm, 1, BASE, 8 * PAGE, self->fd, 0, PROT_RWX));
 	ASSERT_EQ(0, protect(g, 5, 1, 0));
 	EXPECT_EQ(3UL, faults_on_the_way(g, BASE, 5, PAGE));
-	EXPECT_TRUE(refused(g, BASE + 5 * PAGE, WISP_PROT_READ, WISP_MEMORY_PROTECTED));
+	EXPECT_TRUE(refused(g, BASE + 5 * PAGE, WISP_PROT_READ, FORBIDDEN));
 	EXPECT_EQ(1UL, faults_on_the_way(g, BASE + 6 * PAGE, 1, PAGE));
 	EXPECT_EQ(1UL, faults_on_the_way(g, BASE + 7 * PAGE, 1, PAGE));
 	EXPECT_TRUE(refused(g, BASE + 8 * PAGE, WISP_PROT_READ, 0));
@@ -356,8 +359,8 @@ TEST_F(memory, protect_each_access)
 
 			EXPECT_TRUE(all_prots[i] & access ?
 				    goes_through(g, gpa, access) :
-				    refused(g, gpa, access,
-					    WISP_MEMORY_PROTECTED))
+				    refused(g, gpa, access, all_prots[i] ?
+					    WISP_MEMORY_PROTECTED : FORBIDDEN))
 				TH_LOG("%#x of %#x", access, all_prots[i]);
 		}
 	}
@@ -366,6 +369,7 @@ TEST_F(memory, protect_each_access)
 /* The slot's rights and the protection: what both allow; the slot is named first. */
 TEST_F(memory, protect_and_the_slot)
 {
+	const __u32 forbidden = WISP_MEMORY_SLOT | WISP_MEMORY_UNREADABLE;
 	struct guest *g = &self->g;
 
 	self->mapped[0] = RET;
@@ -383,6 +387,9 @@ TEST_F(memory, protect_and_the_slot)
 			    goes_through(g, BASE, WISP_PROT_EXEC) :
 			    refused(g, BASE, WISP_PROT_EXEC,
 				    WISP_MEMORY_SLOT));
+		ASSERT_EQ(0, protect(g, 0, 1, 0));
+		EXPECT_TRUE(refused(g, BASE, WISP_PROT_WRITE,
+				    slot & WISP_PROT_WRITE ? FORBIDDEN : forbidden));
 	}
 }
 
@@ -525,7 +532,7 @@ TEST_F(memory, protect_under_a_running_guest)
 		ASSERT_EQ(0, protect(g, 0, 1, i & 1 ? PROT_R : 0));
 		last = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
 		ASSERT_EQ(WISP_EXIT_MEMORY, guest_thread_join(&t));
-		EXPECT_EQ((__u32)WISP_MEMORY_PROTECTED,
+		EXPECT_EQ(i & 1 ? WISP_MEMORY_PROTECTED : FORBIDDEN,
 			  g->pages[1]->exit.memory.flags);
 		EXPECT_EQ(last, __atomic_load_n(counter, __ATOMIC_SEQ_CST));
 		ASSERT_EQ(0, protect(g, 0, 1, PROT_RWX));

@@ -453,10 +453,12 @@ static void protected_slot(void)
 	}
 }
 
-/* Where not even reading is allowed, both do. */
+/* Where not even reading is allowed, both do: also what reads first, and then writes. */
 static void protected_from_reading(void)
 {
-	static const uint8_t code[] = { 0x8b, 0x03 };	/* mov (%rbx), %eax */
+	static const uint8_t load[] = { 0x8b, 0x03 };	/* mov (%rbx), %eax */
+	static const uint8_t add[] = { 0x01, 0x03 };	/* add %eax, (%rbx) */
+	const uint32_t flags = WISP_MEMORY_PROTECTED | WISP_MEMORY_UNREADABLE;
 	uint32_t value = 40;
 
 	start(CODE + 2 * PAGE);
@@ -464,9 +466,16 @@ static void protected_from_reading(void)
 	wisp_write(vm, device.gpa, &value, 4);
 	*general(RBX) = device.gpa;
 	*(uint32_t *)device.data = 41;
-	set_code(code, sizeof(code));
-	CHECK_EQUAL(assist_protected(WISP_PROT_READ, WISP_MEMORY_PROTECTED), 0);
+	set_code(load, sizeof(load));
+	CHECK_EQUAL(assist_protected(WISP_PROT_READ, flags), 0);
 	CHECK_EQUAL(*general(RAX), 41);
+
+	page.state.general.rip = CODE;
+	*general(RAX) = 2;
+	set_code(add, sizeof(add));
+	CHECK_EQUAL(assist_protected(WISP_PROT_WRITE, flags), 0);
+	CHECK_EQUAL(*(uint32_t *)device.data, 43);
+	CHECK_EQUAL(guest_read64(vm, device.gpa), 40);
 }
 
 /* A long REP comes in parts, and ends where the page does. */

@@ -652,6 +652,7 @@ enum wisp_limit {
 #define WISP_MEMORY_WALK	(1U << 1) /* the CPU's walk of the guest's tables */
 #define WISP_MEMORY_PROTECTED	(1U << 2) /* in a slot, against WISP_PROTECT */
 #define WISP_MEMORY_IO		(1U << 3) /* in a slot, whose file cannot be read */
+#define WISP_MEMORY_UNREADABLE	(1U << 4) /* in a slot, and WISP_PROTECT forbids all */
 
 /**
  * struct wisp_exit - why and where a run ended

@@ -531,15 +531,11 @@ static int do_memory(struct insn *insn)
 	return ret;
 }
 
-/*
- * Whether the page is RAM that may be read. A slot always may; of WISP_PROTECT an
- * exit tells only what was refused.
- */
+/* Whether the page is RAM that may be read: in a slot, unless WISP_PROTECT forbids all. */
 static bool is_readable(const struct wisp_exit *exit)
 {
-	return exit->memory.flags & WISP_MEMORY_SLOT ||
-	       (exit->memory.flags & WISP_MEMORY_PROTECTED &&
-		exit->memory.access != WISP_PROT_READ);
+	return exit->memory.flags & (WISP_MEMORY_SLOT | WISP_MEMORY_PROTECTED) &&
+	       !(exit->memory.flags & WISP_MEMORY_UNREADABLE);
 }
 
 int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
