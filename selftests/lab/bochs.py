@@ -150,11 +150,15 @@ def write_rom(path):
         f.write(bytes([-sum(rom) & 0xff]))
 
 
+def tsc_rate(ips):
+    """For the kernel: the CPU models know a rate of their own for the TSC."""
+    return f"tsc_early_khz={ips // 1000}"
+
+
 def command(boot, program, model, append=""):
     """The command line for a lab.Boot; append: to the kernel's."""
     ips = BENCH_IPS if boot.icount else IPS
-    # The CPU models know a rate of their own for the TSC.
-    cmdline = f"{boot.cmdline} tsc_early_khz={ips // 1000} {append}".strip()
+    cmdline = f"{boot.cmdline} {tsc_rate(ips)} {append}".strip()
     write_ram(boot.path("ram.bin"), boot.kernel.vmlinux(),
               boot.path("initramfs.cpio"), cmdline, boot.mem)
     write_rom(boot.path("rom.bin"))

@@ -375,17 +375,20 @@ def qemu_svm(boot):
             "-append", boot.cmdline + append]
 
 
+# Bochs has a wrong size for XSAVEC. And a REP STOSB is as many instructions as bytes
+# to it: the kernel would clear pages by that.
+VMX_APPEND = "clearcpuid=xsavec,xsaves,erms"
+
+
 def bochs_svm(boot):
     """AMD SVM with NRIP and nested paging, by Bochs."""
     return bochs.command(boot, run_script("build-bochs"), "zambezi")
 
 
 def bochs_vmx(boot):
-    """Intel VMX with EPT, by Bochs, which has a wrong size for XSAVEC, and for which a
-    REP STOSB is as many instructions as bytes: the kernel would clear pages by that.
-    """
+    """Intel VMX with EPT, by Bochs"""
     return bochs.command(boot, run_script("build-bochs"), "corei7_skylake_x",
-                         "clearcpuid=xsavec,xsaves,erms")
+                         VMX_APPEND)
 
 
 # debug: the kernel of debug-kernel, which watches over itself.
