@@ -39,7 +39,8 @@ extern u32 wisp_host_xsave_size;
 /* Else there is nothing to switch, nor to write to. */
 static __always_inline bool wisp_host_has_tsc_aux(void)
 {
-	return static_cpu_has(X86_FEATURE_RDTSCP) || static_cpu_has(X86_FEATURE_RDPID);
+	return cpu_feature_enabled(X86_FEATURE_RDTSCP) ||
+	       cpu_feature_enabled(X86_FEATURE_RDPID);
 }
 
 void wisp_host_init(void);
