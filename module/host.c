@@ -42,6 +42,8 @@ static struct {
 	u32 end;
 } components[XFEATURE_PKRU + 1] __ro_after_init;
 
+static_assert(XCR0_KNOWN < BIT_ULL(ARRAY_SIZE(components)));
+
 static struct kmem_cache *fpu_cache;
 
 static u64 xcr0_read(void)
