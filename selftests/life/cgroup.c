@@ -422,9 +422,7 @@ static void expect_words(struct __test_metadata *_metadata, int vm, __u64 stride
 TEST_F(full, a_run_ends_and_goes_on)
 {
 	struct guest *g = &self->g;
-	const struct wisp_general *general = &g->page->state.general;
 	int reason, stops = 0;
-	__u64 rdi;
 
 	/* What it needs besides. */
 	load_count(g, GUEST_DATA, PAGE, 1);
@@ -437,19 +435,19 @@ TEST_F(full, a_run_ends_and_goes_on)
 	}
 
 	ASSERT_TRUE(leave_room(variant->npages));
+	/*
+	 * Each time once more without more room. That may get further, too: what other
+	 * CPUs had put by for the cgroup is given back when it is full, a little later.
+	 */
 	while ((reason = guest_run(g)) == WISP_EXIT_NOMEM) {
-		rdi = general->rdi;
 		ASSERT_EQ((__u64)GUEST_CODE, g->page->exit.rip);
-		ASSERT_EQ(WISP_EXIT_NOMEM, guest_run(g));
-		ASSERT_EQ((__u64)GUEST_CODE, g->page->exit.rip);
-		ASSERT_EQ(rdi, general->rdi);
-		ASSERT_TRUE(leave_room(MORE));
-		stops++;
+		if (++stops % 2 == 0)
+			ASSERT_TRUE(leave_room(MORE));
 	}
 	printf("# it ended %d times\n", stops);
 	ASSERT_EQ(WISP_EXIT_HLT, reason)
 		TH_LOG("%s", guest_exit_name(reason));
-	EXPECT_LT(10, stops);
+	EXPECT_LT(20, stops);
 	expect_words(_metadata, g->vm, variant->stride, variant->words,
 		     1 + variant->copies);
 }
