@@ -5,7 +5,8 @@ command() writes what an emulator needs into the folder of a boot; run as a
 program, with that folder and Bochs' command line, this file starts Bochs there and
 passes the second serial port on to its own input and output.
 
-The kernel is entered without a boot loader: see bochs.S.
+The kernel is entered without a boot loader, by PVH; or, with five levels of tables,
+which its code for that leaves off, at startup_64: see bochs.S.
 """
 
 import os
@@ -34,12 +35,13 @@ INFO, INITRD, SCRATCH = 0x800000, 0x8000000, 0x18000000
 ROM = 0xd0000
 # In the first block, behind INFO.
 MODULES, MEMORY_MAP, LOADS, CMDLINE = 0x100, 0x200, 0x300, 0x400
+ZERO_PAGE, TABLES = 0x2000, 0x3000
 
 BIOS = "/usr/share/bochs/BIOS-bochs-latest"
 CONFIG = """\
 config_interface: textconfig
 display_library: nogui
-cpu: model={model}, count={smp}, quantum=32, ips={ips}, reset_on_triple_fault=0, msrs=msrs
+cpu: model={model}, count={smp}, quantum=32, ips={ips}, reset_on_triple_fault=0, msrs=msrs{features}
 memory: guest={mem}, host={mem}
 romimage: file={bios}
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
@@ -72,7 +74,7 @@ def blocks(data):
 
 
 def load_elf(path):
-    """The kernel as it is in memory, where that is, and its PVH entry."""
+    """The kernel as it is in memory, where that is, its PVH entry, and startup_64."""
     with open(path, "rb") as f:
         elf = f.read()
     offset, = struct.unpack_from("<Q", elf, 32)
@@ -87,12 +89,24 @@ def load_elf(path):
     notes = b"".join(elf[h[2]:h[2] + h[5]] for h in headers if h[0] == 4)
     # Xen's note 18 is PHYS32_ENTRY.
     found = re.search(b"\4\0\0\0....\x12\0\0\0Xen\0(....)", notes, re.S)
-    return image.rstrip(b"\0"), base, struct.unpack("<I", found[1])[0]
+    return (image.rstrip(b"\0"), base, struct.unpack("<I", found[1])[0],
+            struct.unpack_from("<Q", elf, 24)[0])
 
 
-def write_ram(path, kernel, initrd, cmdline, mem):
+def add_zero_page(info, ranges, initrd):
+    """"Zero Page" and "The Linux/x86 Boot Protocol": what startup_64 is given"""
+    info[ZERO_PAGE + 0x1e8] = len(ranges)
+    for i, r in enumerate(ranges):
+        struct.pack_into("<QQI", info, ZERO_PAGE + 0x2d0 + 20 * i, *r)
+    struct.pack_into("<4sH", info, ZERO_PAGE + 0x202, b"HdrS", 0x20c)
+    struct.pack_into("<BB", info, ZERO_PAGE + 0x210, 0xff, 1)
+    struct.pack_into("<II", info, ZERO_PAGE + 0x218, INITRD, initrd)
+    struct.pack_into("<I", info, ZERO_PAGE + 0x228, INFO + CMDLINE)
+
+
+def write_ram(path, kernel, initrd, cmdline, mem, five_levels):
     """One image; it fills blocks one after the other, whatever their address."""
-    image, base, entry = load_elf(kernel)
+    image, base, entry, entry64 = load_elf(kernel)
     with open(initrd, "rb") as f:
         initrd = f.read()
     # What BIOS-bochs leaves: its ACPI tables end the memory.
@@ -108,6 +122,12 @@ def write_ram(path, kernel, initrd, cmdline, mem):
     struct.pack_into("<QQ", info, MODULES, INITRD, len(initrd))
     for i, (start, size, kind) in enumerate(ranges):
         struct.pack_into("<QQI", info, MEMORY_MAP + 24 * i, start, size, kind)
+    if five_levels:
+        entry = entry64
+        add_zero_page(info, ranges, len(initrd))
+        # The first GiB is where it is, by one entry in each of three levels.
+        for i, value in enumerate((INFO + TABLES + 0x1003, INFO + TABLES + 0x2003, 0x83)):
+            struct.pack_into("<Q", info, TABLES + 0x1000 * i, value)
     image, initrd = blocks(image), blocks(initrd)
     struct.pack_into("<IIIIII", info, LOADS, base, len(image) // BLOCK,
                      INITRD, len(initrd) // BLOCK, entry, 0)
@@ -136,9 +156,11 @@ def locked_bios(path):
     return path
 
 
-def write_rom(path):
+def write_rom(path, five_levels):
     defines = {"ADDRESS": ROM, "BLOCK": BLOCK, "INFO": INFO, "SCRATCH": SCRATCH,
                "LOADS": INFO + LOADS, "PADDING_END": PADDING_END}
+    if five_levels:
+        defines |= {"TABLES": INFO + TABLES, "ZERO_PAGE": INFO + ZERO_PAGE}
     subprocess.run(["gcc", "-m32", "-c", "-o", path + ".o", HERE + "/bochs.S",
                     *[f"-D{name}={value:#x}" for name, value in defines.items()]],
                    check=True)
@@ -159,13 +181,16 @@ def command(boot, program, model, append=""):
     """The command line for a lab.Boot; append: to the kernel's."""
     ips = BENCH_IPS if boot.icount else IPS
     cmdline = f"{boot.cmdline} {tsc_rate(ips)} {append}".strip()
+    features = boot.cpu.replace(",+", " ").split()
+    five_levels = "la57" in features and "no5lvl" not in cmdline.split()
     write_ram(boot.path("ram.bin"), boot.kernel.vmlinux(),
-              boot.path("initramfs.cpio"), cmdline, boot.mem)
-    write_rom(boot.path("rom.bin"))
+              boot.path("initramfs.cpio"), cmdline, boot.mem, five_levels)
+    write_rom(boot.path("rom.bin"), five_levels)
     with open(boot.path("bochsrc"), "w") as f:
         bios = locked_bios(boot.path("bios.bin")) if boot.vmx_locked else BIOS
         f.write(CONFIG.format(model=model, smp=boot.smp, ips=ips, bios=bios,
-                              mem=boot.mem, rom=ROM, info=INFO))
+                              mem=boot.mem, rom=ROM, info=INFO, features="".join(
+                                  f", add_features={name}" for name in features)))
         if boot.traces:
             f.write(TRACE_CONFIG)
     with open(boot.path("msrs"), "w") as f:

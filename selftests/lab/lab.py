@@ -8,6 +8,7 @@ kept in build/lab/<name>/ where the boot was red.
 
 import collections
 import contextlib
+import functools
 import glob
 import lzma
 import os
@@ -298,6 +299,8 @@ class Cpio:
 
     def file(self, host, name):
         """A file, with the shared libraries that it needs."""
+        if name.strip("/") in self.names:
+            return
         with open(host, "rb") as f:
             content = f.read()
         mode = 0o755 if os.access(host, os.X_OK) else 0o644
@@ -322,6 +325,7 @@ class Cpio:
             f.write(self.data)
 
 
+@functools.cache
 def shared_libraries(path):
     env = dict(os.environ, LD_LIBRARY_PATH=BUILD + "/lib")
     out = subprocess.run(["ldd", path], env=env, text=True, capture_output=True)
@@ -376,8 +380,8 @@ def qemu_svm(boot):
 
 
 # Bochs has a wrong size for XSAVEC. And a REP STOSB is as many instructions as bytes
-# to it: the kernel would clear pages by that.
-VMX_APPEND = "clearcpuid=xsavec,xsaves,erms"
+# to it: the kernel would clear pages by that. FSRM promises that ERMS is there.
+VMX_APPEND = "clearcpuid=xsavec,xsaves,erms,fsrm"
 
 
 def bochs_svm(boot):
@@ -387,8 +391,9 @@ def bochs_svm(boot):
 
 def bochs_vmx(boot):
     """Intel VMX with EPT, by Bochs"""
-    return bochs.command(boot, run_script("build-bochs"), "corei7_skylake_x",
-                         VMX_APPEND)
+    # Whose CPUID says what was added.
+    model = "corei7_icelake_u" if boot.cpu else "corei7_skylake_x"
+    return bochs.command(boot, run_script("build-bochs"), model, VMX_APPEND)
 
 
 # debug: the kernel of debug-kernel, which watches over itself.
