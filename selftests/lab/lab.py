@@ -147,10 +147,9 @@ def vmlinux(image):
     payload = unpacked_payload(image, data[start:start + size])
     os.makedirs(os.path.dirname(path), exist_ok=True)
     # Two boots may do so at the same time.
-    new = f"{path}.{os.getpid()}"
-    with open(new, "wb") as f:
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as f:
         f.write(payload)
-    os.rename(new, path)
+    os.rename(f.name, path)
     return path
 
 
