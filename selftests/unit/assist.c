@@ -769,6 +769,54 @@ static void string_into_an_absent_page(void)
 	CHECK_EQUAL(device.port_count, 0);
 }
 
+static void *map_at(uint64_t gva)
+{
+	return mmap((void *)gva, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+/* Our own memory is the guest's: what is not mapped gives EIO. It is no device. */
+static void ram_that_fails(void)
+{
+	static const uint8_t code[] = { 0xf3, 0xa4 };	/* rep movsb */
+	static const uint8_t store[] = { 0x6c };	/* insb */
+
+	start(0);
+	close(vm);
+	vm = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	CHECK(map_at(CODE) == (void *)CODE);
+	CHECK(map_at(RAM) == (void *)RAM);
+	set_code(code, sizeof(code));
+	*general(RSI) = DEVICE;
+	*general(RDI) = RAM + PAGE - 16;
+	*general(RCX) = 32;
+	/* The half that can be done is. */
+	CHECK_EQUAL(assist_at(DEVICE, WISP_PROT_READ), 0);
+	CHECK_EQUAL(*general(RCX), 16);
+	CHECK_EQUAL(*general(RDI), RAM + PAGE);
+	CHECK_EQUAL(page.state.general.rip, CODE);
+	page.dirty = 0;
+	CHECK_EQUAL(assist_at(DEVICE, WISP_PROT_READ), -EIO);
+	CHECK_EQUAL(page.state.general.rip, CODE);
+	CHECK_EQUAL(page.dirty, 0);
+	CHECK_EQUAL(device.writes, 0);
+
+	/* The other way round: the device gets nothing that was not there. */
+	*general(RSI) = RAM + PAGE;
+	*general(RDI) = DEVICE;
+	CHECK_EQUAL(assist_at(DEVICE, WISP_PROT_WRITE), -EIO);
+	CHECK_EQUAL(page.dirty, 0);
+
+	set_code(store, sizeof(store));
+	*general(RDI) = RAM + PAGE;
+	*general(RDX) = PORT;
+	CHECK_EQUAL(assist_port(WISP_PORT_STRING | WISP_PORT_IN, 1), -EIO);
+	CHECK_EQUAL(page.state.general.rip, CODE);
+	CHECK(!device.bad);
+	munmap((void *)CODE, PAGE);
+	munmap((void *)RAM, PAGE);
+}
+
 /* The guest changed its code meanwhile. */
 static void string_that_is_none(void)
 {
@@ -840,6 +888,7 @@ int main(void)
 		TAP_TEST(string_out),
 		TAP_TEST(string_in),
 		TAP_TEST(string_into_an_absent_page),
+		TAP_TEST(ram_that_fails),
 		TAP_TEST(string_that_is_none),
 		TAP_TEST(noise),
 	};

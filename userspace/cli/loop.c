@@ -175,6 +175,24 @@ static int get_registers(struct machine *machine)
 			      &machine->page->state);
 }
 
+static void end_without_memory(struct machine *machine)
+{
+	ending_set(machine->ending, ENDING_ERROR,
+		   "the host has no memory left for the guest: free some%s",
+		   machine->origin ? "" : ", or give the guest less with --mem");
+}
+
+/* It is not the guest's fault: whether @error is said. */
+static bool is_memory_error(struct machine *machine, int error)
+{
+	if (error == -ENOMEM)
+		end_without_memory(machine);
+	else if (error == -EIO)
+		ending_set(machine->ending, ENDING_ERROR, "%s",
+			   "the guest's memory cannot be read from its file: see the host's dmesg");
+	return error == -ENOMEM || error == -EIO;
+}
+
 static void handle_port(struct machine *machine)
 {
 	struct wisp_io io = machine_io(machine);
@@ -186,7 +204,7 @@ static void handle_port(struct machine *machine)
 		ret = get_registers(machine);
 	if (!ret)
 		ret = wisp_assist_port(machine->vm, page, &io);
-	if (ret)
+	if (ret && !is_memory_error(machine, ret))
 		crash(machine, "an access to port 0x%x that cannot be completed (%s)",
 		      port, strerror(-ret));
 }
@@ -200,11 +218,7 @@ static void handle_memory(struct machine *machine)
 
 	if (!ret)
 		ret = wisp_assist_memory(machine->vm, page, &io);
-	if (ret == -EIO)
-		ending_set(machine->ending, ENDING_ERROR,
-			   "the guest's memory at 0x%" PRIx64 " cannot be read from its file: see the host's dmesg",
-			   gpa);
-	else if (ret)
+	if (ret && !is_memory_error(machine, ret))
 		crash(machine, "%s at 0x%" PRIx64 ", where no memory is, by an instruction that cannot be completed (%s)",
 		      access_name(page->exit.memory.access), gpa,
 		      strerror(-ret));
@@ -308,8 +322,7 @@ static void handle_exit(struct machine *machine)
 		      (uint64_t)exit->rip);
 		break;
 	case WISP_EXIT_NOMEM:
-		ending_set(machine->ending, ENDING_ERROR, "%s",
-			   "the host has no memory left for the guest: free some, or give the guest less with --mem");
+		end_without_memory(machine);
 		break;
 	default:
 		crash(machine, "exit %s at 0x%" PRIx64,

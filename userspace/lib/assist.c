@@ -436,6 +436,9 @@ static int do_string(struct insn *insn, bool needs_touch)
 		if (ret)
 			return ret;
 		transfer(insn, &element);
+		/* That element is made again, by the next exit. */
+		if (insn->error)
+			return i ? 0 : insn->error;
 		step_all(insn, &element);
 		if (is_repeat_over(insn)) {
 			insn_advance(insn);
@@ -458,6 +461,7 @@ static void begin(struct insn *insn, int vm, struct wisp_vcpu_page *page,
 	insn->device_page = INSN_NO_PAGE;
 	insn->in_slot = false;
 	insn->touched = false;
+	insn->error = 0;
 }
 
 /* -EAGAIN is a page fault, for the guest to take. */
@@ -525,7 +529,7 @@ static int do_memory(struct insn *insn)
 
 	if (is_string(insn))
 		return do_string(insn, true);
-	ret = do_single(insn);
+	ret = do_single(insn) ?: insn->error;
 	if (!ret)
 		insn_advance(insn);
 	return ret;

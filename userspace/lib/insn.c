@@ -305,12 +305,24 @@ static void access_device(struct insn *insn, uint64_t gpa, bool read,
 	}
 }
 
+/* No device answers for RAM that is there, but for which the host has no page. */
+static bool note_error(struct insn *insn, int ret)
+{
+	if (ret != -ENOMEM && ret != -EIO)
+		return false;
+	insn->error = ret;
+	return true;
+}
+
 static void read_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 		      unsigned int size)
 {
 	bool device = page_of(gpa) == insn->device_page && !insn->in_slot;
+	int ret = -EFAULT;
 
-	if (device || walk_read(insn->walk.vm, insn->walk.io, gpa, data, size))
+	if (!device)
+		ret = walk_read(insn->walk.vm, insn->walk.io, gpa, data, size);
+	if (ret && !note_error(insn, ret))
 		access_device(insn, gpa, true, data, size);
 }
 
@@ -318,8 +330,11 @@ static void write_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 		       unsigned int size)
 {
 	bool device = page_of(gpa) == insn->device_page;
+	int ret = -EFAULT;
 
-	if (device || wisp_write(insn->walk.vm, gpa, data, size))
+	if (!device)
+		ret = wisp_write(insn->walk.vm, gpa, data, size);
+	if (ret && !note_error(insn, ret))
 		access_device(insn, gpa, false, data, size);
 }
 

@@ -23,6 +23,7 @@
  * @touched: an operand lies in that page
  * @fault_gva: address of the page fault, where a function returned -EAGAIN
  * @fault_code: its error code
+ * @error: why the last access to RAM failed: -ENOMEM, -EIO, or 0
  * @decoded: by Zydis
  * @operands: of @decoded, the hidden ones too
  */
@@ -35,6 +36,7 @@ struct insn {
 	bool touched;
 	uint64_t fault_gva;
 	uint32_t fault_code;
+	int error;
 	const ZydisDecodedInstruction *decoded;
 	const ZydisDecodedOperand *operands;
 };
@@ -79,7 +81,7 @@ int insn_locate(struct insn *insn, const ZydisDecodedOperand *operand,
 		int64_t displacement, unsigned int size, uint32_t access,
 		struct span *span);
 
-/* Neither can fail: what is in no slot is the device's. */
+/* What is in no slot is the device's; what failed although it is in one, @error says. */
 uint64_t insn_read(struct insn *insn, const struct span *span);
 void insn_write(struct insn *insn, const struct span *span, uint64_t value);
 
