@@ -569,6 +569,8 @@ static void fails_without_a_trace(void)
 	CHECK(!unlinkat(dir, "state", 0));
 	saved.vcpu_count = 2;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -ENOENT);
+	saved.vcpu_count = 0;
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EINVAL);
 	saved.vcpu_count = 1;
 	saved.extra_size = 64 << 20;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EFBIG);
@@ -579,6 +581,11 @@ static void fails_without_a_trace(void)
 	wrong.size += WISP_PAGE_SIZE;
 	saved.slots = &wrong;
 	saved.slot_count = 1;
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EFAULT);
+	/* None of a VM's has such a size. */
+	wrong.size = WISP_PAGE_SIZE / 2;
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EFAULT);
+	wrong.size = 0;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EFAULT);
 	CHECK(faccessat(dir, "memory", F_OK, 0) && faccessat(dir, "state", F_OK, 0));
 	saved = to_save();

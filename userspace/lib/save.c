@@ -293,7 +293,7 @@ static int name_state(int dir)
 	return 0;
 }
 
-/* It has its name once it is whole. */
+/* It has its name once it is whole, and that is on the disk, too, at the end. */
 static int save_state(const struct wisp_saved *saved, int dir,
 		      const struct header *header)
 {
@@ -302,8 +302,12 @@ static int save_state(const struct wisp_saved *saved, int dir,
 	fd = openat(dir, NEW_STATE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
 	if (fd < 0 || write_all(fd, header, header->size, 0) || fsync(fd) ||
-	    name_state(dir))
+	    name_state(dir)) {
 		ret = failed_file(saved, STATE);
+	} else if (fsync(dir) && errno != EINVAL) {
+		ret = failed_file(saved, ".");
+		unlinkat(dir, STATE, 0);
+	}
 	if (fd >= 0)
 		close(fd);
 	return ret;
@@ -369,6 +373,18 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 		*ret = fail(saved, -EINVAL,
 			    "flags %#x are not kept: give those of the clock only",
 			    saved->vm_flags & ~CLOCK_FLAGS);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < saved->slot_count; i++) {
+		if (saved->slots[i].size && !(saved->slots[i].size % PAGE))
+			continue;
+		*ret = fail(saved, -EFAULT,
+			    "slot %u has %#" PRIx64 " bytes: name the slots as the VM has them",
+			    i, (uint64_t)saved->slots[i].size);
+		return NULL;
+	}
+	if (!saved->vcpu_count) {
+		*ret = fail(saved, -EINVAL, "no vCPU: say how many there are");
 		return NULL;
 	}
 	header = calloc(1, size);
@@ -452,7 +468,7 @@ int wisp_snapshot_save(int sys, int snapshot, int dir,
 	lock = lock_folder(saved, dir);
 	if (lock < 0)
 		return lock;
-	ret = save(saved, &host, snapshot, dir);
+	ret = save(saved, &host, snapshot, lock);
 	close(lock);
 	return ret;
 }

@@ -466,9 +466,9 @@ struct wisp_saved {
  *
  * Return: 0, or with @saved->error: -EBUSY (another one is being saved there), -EEXIST
  * (there is one already, or a file "memory" that is no snapshot's), -EFAULT (not
- * such a slot), -EFBIG (@saved->extra_size), -EINVAL (@saved->vm_flags), -ENOENT
- * (not such a vCPU), -ENOMEM, or what open(2), write(2) and rename(2) give. Nothing
- * is left behind then.
+ * such a slot), -EFBIG (@saved->extra_size), -EINVAL (@saved->vm_flags; no vCPU),
+ * -ENOENT (not such a vCPU), -ENOMEM, or what open(2), write(2), rename(2) and fsync(2)
+ * give. Nothing is left behind then.
  */
 int wisp_snapshot_save(int sys, int snapshot, int dir,
 		       const struct wisp_saved *saved);
@@ -594,7 +594,8 @@ struct wisp_io {
  * A REP is done in parts of up to 1024 elements.
  *
  * Return: 0, or -EINVAL (not such an exit), -EOPNOTSUPP (the instruction at RIP
- * is not the one that exited), -EFAULT (it cannot be read).
+ * is not the one that exited), -EFAULT (it cannot be read), -ENOMEM or -EIO, as for
+ * wisp_assist_memory(); what an INS had from its port is lost then.
  */
 int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
 		     const struct wisp_io *io);
@@ -612,7 +613,8 @@ int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
  * Return: 0, or -EINVAL (not such an exit), -EOPNOTSUPP (an instruction it does
  * not know; or one that does not touch the exit's address: the CPU's own access
  * while it walked tables or delivered an event), -EFAULT (the instruction
- * cannot be read), -EIO (RAM whose file cannot be read).
+ * cannot be read), -EIO (RAM whose file cannot be read), -ENOMEM (no memory for
+ * RAM). After an error nothing is completed: the next run exits in the same way.
  */
 int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 		       const struct wisp_io *io);
