@@ -19,7 +19,7 @@ mkfifo "$tmp/fifo"
 	wait_for 'tsc_early_khz' "$tmp/out"
 	printf 'poweroff -f\n'
 ) &
-wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 --stats \
+wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 300 --stats \
 	--append 'console=ttyS0 quiet cryptomgr.notests' \
 	<"$tmp/fifo" >"$tmp/out" 2>"$tmp/err"
 status=$?

@@ -54,6 +54,30 @@ for signal in INT TERM HUP QUIT; do
 	result "SIG$signal"
 done
 
+# What whoever started it has ignored is ignored, as nohup has it.
+(trap '' HUP; exec wisp run --kernel $KERNEL --initrd $INITRD --mem 128M \
+	--timeout 60 --append 'console=ttyS0 earlyprintk=serial -- poweroff -f' \
+	</dev/null >"$tmp/out" 2>"$tmp/err") &
+wait_for 'Linux version' "$tmp/out"
+kill -HUP $!
+wait $!
+status=$?
+[ $status -eq 0 ]
+result 'SIGHUP that is ignored'
+
+wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
+	--append 'console=ttyS0 -- poweroff -f' </dev/null >/dev/full 2>"$tmp/err"
+status=$?
+[ $status -eq 0 ] && grep -q '^wisp: the guest.s output is lost: No space' "$tmp/err"
+result 'no room for the output'
+
+# Nor may what is opened take the place of what was closed.
+wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
+	--append 'console=ttyS0 earlyprintk=serial -- poweroff -f' --trace <&- >&- 2>&-
+status=$?
+[ $status -eq 0 ]
+result 'no standard files'
+
 # A reader that has gone does not hold the guest up.
 {
 	wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \

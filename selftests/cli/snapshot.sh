@@ -169,9 +169,22 @@ result 'and what JSON says of it'
 run wisp fork "$dir" --json --exec 'printf "a\377\303\251"'
 [ "$status" -eq 0 ] && grep -qF "$(printf '"output":"a\357\277\275\303\251\\n"')" "$tmp/out"
 result 'fork --json, of bytes that are no text'
-run wisp fork "$dir" --timeout 3 --exec 'cat; echo "unclosed'
-[ "$status" -eq 1 ]
+run wisp fork "$dir" --exec 'cat; echo "unclosed'
+[ "$status" -eq 1 ] && grep -q '^wisp: guest 1: the command failed: ' "$tmp/err"
 result 'a command that is none'
+run wisp fork "$dir" --exec '# nothing'
+[ "$status" -eq 0 ] && [ ! -s "$tmp/out" ]
+result 'and one that is nothing'
+# What a line editor would take for its own, and would have no room for.
+long=$(printf '%4000s' '' | tr ' ' x)
+run wisp fork "$dir" --exec "$(printf "echo '\t\003\033!%s\303\251' |\n\twc -c" "$long")"
+[ "$status" -eq 0 ] && [ "$(cat "$tmp/out")" = '1: 4007' ]
+result 'a command of any bytes, and of many'
+# All of them: the output is lost, not the forks.
+wisp fork "$dir" -n 2 --exec 'echo $$' </dev/null >/dev/full 2>"$tmp/err"
+status=$?
+[ "$status" -eq 1 ] && grep -q '^wisp: some of the output is lost: ' "$tmp/err"
+result 'no room for the output'
 
 # ---- what is refused -------------------------------------------------------
 

@@ -32,15 +32,15 @@ static bool output_is(const char *text)
 
 static void types_it_in_parts(void)
 {
-	char typed[256] = "";
+	char typed[1024] = "";
 	size_t n, size = 0;
 
-	start("uname -a");
+	start("uname -a; echo 'a\tb\\' !");
 	do {
 		n = script_read(&script, (uint8_t *)typed + size, 7);
 		size += n;
 	} while (n);
-	CHECK(strstr(typed, "(\nuname -a\n)"));
+	CHECK(strstr(typed, "'uname \\0055a\\0073 echo \\0047a\\0011b\\0134\\0047 \\0041'"));
 	CHECK(typed[size - 1] == '\n');
 	/* What the terminal echoes is not taken for what it stands for. */
 	CHECK(!show(typed));

@@ -12,4 +12,7 @@ int command_fork(int argc, char **argv);
 __attribute__((format(printf, 1, 2), noreturn))
 void command_misused(const char *format, ...);
 
+/* Returns @status, unless standard output lacks something: says so, and returns 1. */
+int command_printed(int status);
+
 #endif

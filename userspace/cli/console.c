@@ -59,8 +59,11 @@ void console_setup_signals(sigset_t *signals, bool saves)
 	if (saves)
 		sigaddset(signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
+	/* What nohup or a shell had ignored is not waited for either. */
 	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
-		sigaddset(signals, ends[i]);
+		if (!sigaction(ends[i], NULL, &old) &&
+		    old.sa_handler != SIG_IGN)
+			sigaddset(signals, ends[i]);
 	for (size_t i = 0; i < sizeof(deaths) / sizeof(*deaths); i++)
 		if (!sigaction(deaths[i], NULL, &old) &&
 		    old.sa_handler != SIG_IGN)
@@ -272,11 +275,11 @@ void console_flush(struct console *console)
 
 	console->output_count = 0;
 	console->output_since = 0;
-	while (left && !console->is_broken && wait_writable(console)) {
+	while (left && !console->error && wait_writable(console)) {
 		ssize_t n = write(console->output_fd, from, left);
 
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			console->is_broken = true;
+			console->error = errno;
 		if (n > 0) {
 			from += n;
 			left -= (size_t)n;

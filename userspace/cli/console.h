@@ -46,7 +46,7 @@ struct console {
 	uint8_t output[CONSOLE_SIZE];
 	size_t output_count;
 	uint64_t output_since;	/* when it began to wait, 0: see console_update() */
-	bool is_broken;
+	int error;		/* why nothing more can be written, or 0 */
 	bool in_line;		/* what was written has no end yet */
 	uint64_t deadline;	/* of host_now(): output waits no longer */
 

@@ -279,5 +279,5 @@ int command_fork(int argc, char **argv)
 		wait_for_end_of_input();
 	end_guests(&kept);
 	machine_image_close(&image);
-	return good ? 0 : 1;
+	return command_printed(good ? 0 : 1);
 }

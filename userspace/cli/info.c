@@ -226,5 +226,5 @@ int command_info(int argc, char **argv)
 		print_text(&info);
 	if (!info.usable && !json)
 		fprintf(stderr, "wisp: %s\n", info.reason);
-	return info.usable ? 0 : 1;
+	return command_printed(info.usable ? 0 : 1);
 }

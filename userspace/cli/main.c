@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* wisp: run virtual machines through /dev/wisp. */
 #include <argp.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 #include <wisp.h>
 
 #include "command.h"
@@ -23,6 +25,15 @@ void command_misused(const char *format, ...)
 	fputc('\n', stderr);
 	va_end(args);
 	exit(EX_USAGE);
+}
+
+int command_printed(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fputs("wisp: some of the output is lost: write it where there is room\n",
+	      stderr);
+	return 1;
 }
 
 struct subcommand {
@@ -98,10 +109,23 @@ static char *full_name(const char *name)
 	return text;
 }
 
+/* What is opened later must not become the output of somebody who closed that. */
+static void open_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct choice choice = { 0 };
 
+	open_standard_files();
 	argp_err_exit_status = EX_USAGE;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
 	if (!choice.subcommand)

@@ -17,27 +17,60 @@
 
 #define TYPED_BEGIN	"wi''sp-begin"
 #define TYPED_END	"wi''sp-end-"
+/* Line editors and terminals cut off what is longer, some at 1,023 bytes. */
+#define TYPED_WIDTH	120
 
-int script_init(struct script *script, const char *command)
+/*
+ * Behind a line editor, to which other characters than these are commands or what to
+ * complete, and in a string for printf %b: the rest goes as octal numbers.
+ */
+static void type_escaped(FILE *text, const char *command)
 {
-	*script = (struct script){ 0 };
-	/*
-	 * The shell reads all of it before it does the first: so nothing is
-	 * echoed behind the mark, and the command does not read what follows it.
-	 */
-	if (asprintf(&script->text,
-		     "echo " TYPED_BEGIN "; (\n%s\n) </dev/null 2>&1; echo " TYPED_END "$?\n",
-		     command) >= 0)
-		return 0;
-	script->text = NULL;
-	return -ENOMEM;
+	int width = 0;
+
+	for (; *command; command++) {
+		unsigned char c = (unsigned char)*command;
+
+		if (c == ' ' || (isascii(c) && isalnum(c)))
+			width += fprintf(text, "%c", c);
+		else
+			width += fprintf(text, "\\0%03o", c);
+		if (width < TYPED_WIDTH)
+			continue;
+		fprintf(text, "'\\\n'");
+		width = 0;
+	}
 }
 
 void script_free(struct script *script)
 {
 	free(script->text);
+	script->text = NULL;
 	file_free(&script->line);
 	file_free(&script->output);
+}
+
+int script_init(struct script *script, const char *command)
+{
+	FILE *text;
+	size_t size;
+
+	*script = (struct script){ 0 };
+	text = open_memstream(&script->text, &size);
+	if (!text)
+		return -ENOMEM;
+	/*
+	 * The shell reads all of it before it does the first: so nothing is
+	 * echoed behind the mark, and the command does not read what follows it.
+	 * What the command lacks is an error of eval's alone.
+	 */
+	fprintf(text, "echo " TYPED_BEGIN "; (eval \"$(printf %%b '");
+	type_escaped(text, command);
+	fprintf(text, "')\") </dev/null 2>&1; echo " TYPED_END "$?\n");
+	if (!fclose(text))
+		return 0;
+	script_free(script);
+	return -ENOMEM;
 }
 
 size_t script_read(struct script *script, uint8_t *data, size_t size)

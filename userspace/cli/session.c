@@ -214,6 +214,10 @@ int session_end(struct session *session)
 {
 	if (session->save_dir >= 0)
 		close(session->save_dir);
+	/* Who closes a pipe wants no more of it. */
+	if (session->console.error && session->console.error != EPIPE)
+		fprintf(stderr, "wisp: the guest's output is lost: %s: write it where there is room\n",
+			strerror(session->console.error));
 	ending_print(&session->ending);
 	write_json(session);
 	return (int)session->ending.kind;
