@@ -41,15 +41,15 @@ guest 5 'Ctrl-A x' ''
 grep -q '^wisp: quit by Ctrl-A x' "$tmp/err"
 result 'Ctrl-A x: why'
 
+# In the foreground: the shell has SIGINT and SIGQUIT ignored in the background.
 for signal in INT TERM HUP QUIT; do
 	: >"$tmp/out"
-	wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
-		--append 'console=ttyS0 earlyprintk=serial' \
-		</dev/null >"$tmp/out" 2>"$tmp/err" &
-	wait_for 'Linux version' "$tmp/out"
-	kill -$signal $!
-	wait $!
-	status=$?
+	{
+		wait_for 'Linux version' "$tmp/out"
+		killall -$signal wisp
+	} &
+	run wisp run --kernel $KERNEL --initrd $INITRD --mem 128M --timeout 60 \
+		--append 'console=ttyS0 earlyprintk=serial'
 	[ $status -eq 5 ] && grep -q '^wisp: quit by signal' "$tmp/err"
 	result "SIG$signal"
 done
