@@ -16,7 +16,6 @@
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 
@@ -745,8 +744,7 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 	};
 	int ret;
 
-	/* A marker of userfaultfd keeps the page out: the kernel would come back for ever. */
-	if (vmf->pgoff >= memory->size >> PAGE_SHIFT || fatal_signal_pending(current))
+	if (vmf->pgoff >= memory->size >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
 	do {
 		ret = wisp_memory_use(memory, vmf->pgoff, insert.write, NULL,
