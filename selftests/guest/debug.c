@@ -217,15 +217,28 @@ TEST_F(debug, step_over_mov_ss)
 
 SNIPPET(sti, 64, "sti; nop; nop; hlt");
 
-/* CPUs differ in whether STI holds the trap back, too: QEMU does. */
+static __u64 host_exits(struct guest *g)
+{
+	struct wisp_stats stats = { .size = sizeof(stats) };
+
+	return raw(g->vm, WISP_STATS, &stats) ? 0 : stats.host_exits;
+}
+
+/*
+ * CPUs differ in whether STI holds the trap back, too: QEMU does. And with TCG there is
+ * no shadow any more behind an interrupt of the host's that fell into it.
+ */
 TEST_F(debug, step_over_sti)
 {
-	__u64 first;
+	__u64 first, before;
 
-	GUEST_LOAD(&self->g, LONG64, sti);
-	self->trap->action = GUEST_TRAP_RETURN;
-	inject(self->page, WISP_EVENT_INTERRUPT, 0x40);
-	ASSERT_EQ(WISP_EXIT_DEBUG, step(&self->g));
+	do {
+		GUEST_LOAD(&self->g, LONG64, sti);
+		*self->trap = (struct guest_trap){ .action = GUEST_TRAP_RETURN };
+		inject(self->page, WISP_EVENT_INTERRUPT, 0x40);
+		before = host_exits(&self->g);
+		ASSERT_EQ(WISP_EXIT_DEBUG, step(&self->g));
+	} while (guest_on_tcg() && host_exits(&self->g) != before);
 	first = self->page->exit.rip - GUEST_CODE;
 	EXPECT_TRUE(first == 1 || first == 2);
 	EXPECT_EQ(first == 1, self->s->events.interrupt_shadow);
