@@ -780,6 +780,7 @@ static void ram_that_fails(void)
 {
 	static const uint8_t code[] = { 0xf3, 0xa4 };	/* rep movsb */
 	static const uint8_t store[] = { 0x6c };	/* insb */
+	static const uint8_t load[] = { 0x6e };	/* outsb */
 
 	start(0);
 	close(vm);
@@ -806,6 +807,11 @@ static void ram_that_fails(void)
 	*general(RDI) = DEVICE;
 	CHECK_EQUAL(assist_at(DEVICE, WISP_PROT_WRITE), -EIO);
 	CHECK_EQUAL(page.dirty, 0);
+	CHECK_EQUAL(device.writes, 0);
+	set_code(load, sizeof(load));
+	*general(RDX) = PORT;
+	CHECK_EQUAL(assist_port(WISP_PORT_STRING, 1), -EIO);
+	CHECK_EQUAL(device.port_count, 0);
 
 	set_code(store, sizeof(store));
 	*general(RDI) = RAM + PAGE;

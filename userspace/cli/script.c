@@ -52,6 +52,7 @@ void script_free(struct script *script)
 
 int script_init(struct script *script, const char *command)
 {
+	bool failed;
 	FILE *text;
 	size_t size;
 
@@ -67,7 +68,8 @@ int script_init(struct script *script, const char *command)
 	fprintf(text, "echo " TYPED_BEGIN "; (eval \"$(printf %%b '");
 	type_escaped(text, command);
 	fprintf(text, "')\") </dev/null 2>&1; echo " TYPED_END "$?\n");
-	if (!fclose(text))
+	failed = ferror(text);
+	if (!fclose(text) && !failed)
 		return 0;
 	script_free(script);
 	return -ENOMEM;

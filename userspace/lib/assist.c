@@ -345,6 +345,8 @@ static void transfer_port(struct insn *insn, const struct element *element)
 	uint16_t port = (uint16_t)insn->state->general.rdx;
 	uint64_t value = in ? 0 : insn_read(insn, &element->from);
 
+	if (insn->error)
+		return;
 	insn->walk.io->port(insn->walk.io->opaque, port, in, &value, element->size);
 	if (in)
 		insn_write(insn, &element->to, value);

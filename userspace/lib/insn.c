@@ -320,6 +320,8 @@ static void read_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 	bool device = page_of(gpa) == insn->device_page && !insn->in_slot;
 	int ret = -EFAULT;
 
+	if (insn->error)
+		return;
 	if (!device)
 		ret = walk_read(insn->walk.vm, insn->walk.io, gpa, data, size);
 	if (ret && !note_error(insn, ret))
@@ -332,6 +334,9 @@ static void write_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 	bool device = page_of(gpa) == insn->device_page;
 	int ret = -EFAULT;
 
+	/* Nobody gets what was not read. */
+	if (insn->error)
+		return;
 	if (!device)
 		ret = wisp_write(insn->walk.vm, gpa, data, size);
 	if (ret && !note_error(insn, ret))

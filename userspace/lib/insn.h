@@ -23,7 +23,7 @@
  * @touched: an operand lies in that page
  * @fault_gva: address of the page fault, where a function returned -EAGAIN
  * @fault_code: its error code
- * @error: why the last access to RAM failed: -ENOMEM, -EIO, or 0
+ * @error: why an access to RAM failed: -ENOMEM, -EIO; none is made then. Or 0
  * @decoded: by Zydis
  * @operands: of @decoded, the hidden ones too
  */
