@@ -60,14 +60,14 @@ static bool vcpu_differs(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from,
 /* What is compared at a time, on the stack. */
 #define CHUNK	256
 
-/* Returns how much came: less where a file cannot be read. */
-static size_t read_chunk(struct wisp_memory *memory, u64 offset, u8 *chunk)
+/* Returns how much came: less where it is in a file, which no one has read yet. */
+static ssize_t read_chunk(struct wisp_memory *memory, u64 offset, u8 *chunk)
 {
 	struct kvec vec = { chunk, CHUNK };
 	struct iov_iter iter;
 
 	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, CHUNK);
-	return wisp_memory_rw(memory, offset, &iter, false);
+	return wisp_memory_copy(memory, offset, &iter, false);
 }
 
 /* Where in the page at @offset both objects differ, or PAGE_SIZE. */

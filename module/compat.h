@@ -47,7 +47,7 @@ static inline void hrtimer_setup(struct hrtimer *timer,
 }
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
 #include <linux/entry-kvm.h>
 /* Takes KVM's vCPU, to note in it that a signal came: see compat.c. */
 #define WISP_HOST_WORK_WANTS_VCPU

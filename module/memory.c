@@ -16,6 +16,7 @@
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 
@@ -744,7 +745,8 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 	};
 	int ret;
 
-	if (vmf->pgoff >= memory->size >> PAGE_SHIFT)
+	/* A marker of userfaultfd keeps the page out: the kernel would come back for ever. */
+	if (vmf->pgoff >= memory->size >> PAGE_SHIFT || fatal_signal_pending(current))
 		return VM_FAULT_SIGBUS;
 	do {
 		ret = wisp_memory_use(memory, vmf->pgoff, insert.write, NULL,

@@ -276,6 +276,21 @@ void **wisp_pages_own(struct wisp_pages *pages, pgoff_t index)
 	}
 }
 
+/* As far as there are nodes on the way to @index. False: no memory. */
+static bool own_what_is_there(struct wisp_pages *pages, pgoff_t index)
+{
+	struct wisp_node **link = &pages->root, *node;
+	unsigned int level = pages->levels;
+
+	while (*link && level) {
+		node = own_node(link, --level);
+		if (!node)
+			return false;
+		link = (struct wisp_node **)&node->slots[slot_of(index, level)];
+	}
+	return true;
+}
+
 /* Those at the edges are owned by now, those in the middle may be shared. */
 static void clear_level(struct wisp_node *node, unsigned int level,
 			pgoff_t first, pgoff_t last)
@@ -328,7 +343,7 @@ int wisp_pages_clear(struct wisp_pages *pages, pgoff_t first, pgoff_t last)
 	if (!pages->root)
 		return 0;
 	if (wisp_pages_split(pages, first) || wisp_pages_split(pages, last) ||
-	    !wisp_pages_own(pages, first) || !wisp_pages_own(pages, last))
+	    !own_what_is_there(pages, first) || !own_what_is_there(pages, last))
 		return -ENOMEM;
 	clear_level(pages->root, pages->levels - 1, first, last);
 	return 0;

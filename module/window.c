@@ -12,6 +12,7 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/refcount.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
@@ -112,7 +113,8 @@ static vm_fault_t fault(struct vm_fault *vmf)
 	struct wisp_window *window = vmf->vma->vm_private_data;
 	struct page *page = xa_load(&window->pages, vmf->pgoff);
 
-	if (!page)
+	/* As in memory.c. */
+	if (!page || fatal_signal_pending(current))
 		return VM_FAULT_SIGBUS;
 	return vmf_insert_pfn(vmf->vma, vmf->address, page_to_pfn(page));
 }

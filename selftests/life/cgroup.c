@@ -296,6 +296,23 @@ TEST_F(cgroup, discard_takes_no_memory)
 	close(memory);
 }
 
+/* Nor for what is not there. */
+TEST_F(cgroup, discard_of_nothing_takes_no_memory)
+{
+	struct wisp_discard arg = { .size = sizeof(arg), .discard_size = PAGE };
+	int memory = raw_create_memory(self->g.sys, 1ULL << 34);
+
+	ASSERT_LE(0, memory);
+	ASSERT_TRUE(leave_room(16));
+	for (arg.offset = 0; arg.offset < 1ULL << 34; arg.offset += 1 << 24) {
+		/* Something is, but not there. */
+		if (!arg.offset)
+			ASSERT_EQ(1, pwrite(memory, "x", 1, PAGE));
+		ASSERT_EQ(0, raw(memory, WISP_DISCARD, &arg));
+	}
+	close(memory);
+}
+
 /* ---- accesses when it is full -------------------------------------------- */
 
 #define ROOM_SLOT	1
