@@ -7,9 +7,9 @@
  * instruction have TF set; IRET brings it back, so that such a step ends when
  * the handler returns.
  *
- * With the VMM's breakpoints in DR0-3 the guest's own are in memory. When the
- * guest touches a debug register it gets its own for that one instruction,
- * which is stepped.
+ * With the VMM's breakpoints in DR0-3 the guest's own are in memory, and in a step
+ * its DR6 is. When the guest touches a debug register it gets its own for that one
+ * instruction, which is stepped.
  */
 #include "debug.h"
 
@@ -78,10 +78,11 @@ static void end_dr_step(struct wisp_vcpu *vcpu)
 	if (!(vcpu->guest_dr6 & DR_STEP))
 		vcpu->debug.dr6 &= ~DR_STEP;
 	vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
+	if (!(vcpu->run_flags & WISP_RUN_BREAKPOINTS))
+		return;
 	wisp_host_take_debug(vcpu);
-	vcpu->breakpoints_live = vcpu->run_flags & WISP_RUN_BREAKPOINTS;
-	if (vcpu->breakpoints_live)
-		wisp_host_give_debug(vcpu);
+	vcpu->breakpoints_live = true;
+	wisp_host_give_debug(vcpu);
 }
 
 /*

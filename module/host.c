@@ -332,7 +332,7 @@ void wisp_host_give_debug(struct wisp_vcpu *vcpu)
 	if (vcpu->breakpoints_live) {
 		load_debug(vcpu->breakpoints.address);
 		vcpu->vmm_has_dr = true;
-	} else {
+	} else if (!vcpu->guest_has_dr) {
 		load_debug(&vcpu->debug.dr0);
 		vcpu->guest_has_dr = true;
 	}
@@ -423,7 +423,8 @@ void wisp_host_leave(struct wisp_vcpu *vcpu)
 
 	if (vcpu->guest_has_dr || vcpu->vmm_has_dr)
 		wisp_host_take_debug(vcpu);
-	if ((vcpu->debug.dr6 | vcpu->new_dr6) != DR6_RESERVED)
+	/* Some bits of it are 0 where something is. */
+	if (vcpu->debug.dr6 != DR6_RESERVED || vcpu->new_dr6 != DR6_RESERVED)
 		set_debugreg((unsigned long)DR6_RESERVED, 6);
 	if (hw_breakpoint_active())
 		give_breakpoints(host);

@@ -259,7 +259,7 @@ static enum next handle_exception(struct wisp_vcpu *vcpu)
 
 static enum next handle_debug_access(struct wisp_vcpu *vcpu)
 {
-	if (vcpu->breakpoints_live)
+	if (vcpu->breakpoints_live || vcpu->traps_dr)
 		wisp_debug_step(vcpu, WISP_STEP_DR);
 	else
 		wisp_host_give_debug(vcpu);

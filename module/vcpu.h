@@ -106,6 +106,7 @@ struct wisp_vcpu {
 			bool iret_window;	/* WISP_EXIT_IRET, likewise */
 			bool trap_int3;		/* INT3, as an exception */
 			bool guest_has_dr;	/* not DR0-3: the guest's in this window */
+			bool traps_dr;		/* but each access to one */
 		};
 		u64 to_exit;
 	};

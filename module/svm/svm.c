@@ -212,7 +212,8 @@ static void write_intercepts(struct svm_vcpu *svm)
 	set_intercept(control, INTERCEPT_IRET, vcpu->iret_window);
 	set_intercept(control, INTERCEPT_EXCEPTION * 32 + X86_TRAP_BP,
 		      vcpu->trap_int3);
-	control->intercepts[INTERCEPT_DR] = vcpu->guest_has_dr ? 0 : ~0U;
+	control->intercepts[INTERCEPT_DR] =
+		vcpu->guest_has_dr && !vcpu->traps_dr ? 0 : ~0U;
 }
 
 /* ---- running ------------------------------------------------------------- */

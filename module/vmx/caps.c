@@ -11,6 +11,7 @@
 #include <linux/printk.h>
 
 #include <asm/cpufeature.h>
+#include <asm/hypervisor.h>
 #include <asm/processor.h>
 #include <asm/tsc.h>
 
@@ -229,6 +230,23 @@ static bool verw_clears(void)
 		boot_cpu_has(X86_FEATURE_MD_CLEAR) && !cpu_mitigations_off());
 }
 
+#define HYPERV_RECOMMENDATIONS	0x40000004
+#define HYPERV_ENLIGHTENED_VMCS	BIT(14)
+
+/*
+ * Under Hyper-V, or what is like it, KVM may enter by an enlightened VMCS ("Hypervisor
+ * Top Level Functional Specification"). While one is active, an instruction about
+ * another VMCS goes wrong or never ends: so there are no windows beside KVM then, and
+ * what GET_STATE may ask for between two is read before.
+ */
+static void choose_sharing(void)
+{
+	vmx_caps.enlightened = hypervisor_is_type(X86_HYPER_MS_HYPERV) &&
+			       cpuid_eax(HYPERV_RECOMMENDATIONS) & HYPERV_ENLIGHTENED_VMCS;
+	/* KERNEL_GS_BASE is in the CPU, where the host's will be. */
+	vmx_caps.read_groups = vmx_caps.enlightened ? VMX_GROUPS : WISP_STATE_MSRS;
+}
+
 int vmx_caps_init(void)
 {
 	const u64 ept_required = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT |
@@ -248,5 +266,6 @@ int vmx_caps_init(void)
 	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
 	choose_options(ept, misc);
 	vmx_caps.enter_flags = verw_clears() ? VMX_ENTER_VERW : 0;
+	choose_sharing();
 	return 0;
 }

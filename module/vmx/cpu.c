@@ -28,6 +28,7 @@
 /* Touched by its own CPU, in a window. */
 struct vmx_cpu {
 	u64 previous;		/* KVM's VMCS, or NO_VMCS */
+	unsigned long cr4;	/* as it was */
 	bool shared;		/* VMX is on, and not ours */
 	bool nmi;		/* one came while the guest ran */
 };
@@ -52,22 +53,25 @@ static void write_cr4(unsigned long cr4)
 int vmx_cpu_enable(void)
 {
 	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
-	unsigned long cr4 = __read_cr4();
 
-	cpu->shared = cr4 & X86_CR4_VMXE;
-	if (cpu->shared) {
+	cpu->cr4 = __read_cr4();
+	cpu->shared = false;
+	if (cpu->cr4 & X86_CR4_VMXE) {
+		if (vmx_caps.enlightened)
+			return -EBUSY;
 		/* Whoever it is may have turned VMX off and on again. */
 		wisp_ledger_enable();
 		wisp_hw_forget();
-		if (!VMX_OP("vmptrst", cpu->previous))
-			return -EBUSY;
-		return cpu->previous != NO_VMCS;
+		/* Not on, where its thread was interrupted behind CR4, or before. */
+		cpu->shared = VMX_OP("vmptrst", cpu->previous);
+		if (cpu->shared)
+			return cpu->previous != NO_VMCS;
 	}
-	write_cr4(cr4 | X86_CR4_VMXE);
+	write_cr4(cpu->cr4 | X86_CR4_VMXE);
 	*(u32 *)wisp_hw_page() = vmx_caps.revision;
 	if (VMX_OP("vmxon", *this_cpu_ptr(&wisp_hw_hpa)))
 		return 0;
-	write_cr4(cr4);
+	write_cr4(cpu->cr4);
 	return -EBUSY;
 }
 
@@ -78,7 +82,7 @@ void vmx_cpu_disable(void)
 
 	if (!cpu->shared) {
 		asm volatile("1: vmxoff\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "cc");
-		write_cr4(__read_cr4() & ~X86_CR4_VMXE);
+		write_cr4(cpu->cr4);
 	} else if (cpu->previous != NO_VMCS) {
 		VMX_OP("vmptrld", cpu->previous);
 	}

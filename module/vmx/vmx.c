@@ -175,8 +175,6 @@ static void read_groups(struct vmx_vcpu *vmx, u32 groups)
 	vmx->valid |= groups;
 }
 
-#define GROUPS	(WISP_STATE_SEGMENTS | WISP_STATE_CONTROL | WISP_STATE_MSRS)
-
 /* Outside of a window the VMCS is reached by a short one. */
 static void fetch(struct vmx_vcpu *vmx, u32 groups)
 {
@@ -184,7 +182,7 @@ static void fetch(struct vmx_vcpu *vmx, u32 groups)
 
 	if (!vmx->loaded)
 		vmx->wanted |= groups;
-	groups &= GROUPS & ~vmx->valid;
+	groups &= VMX_GROUPS & ~vmx->valid;
 	if (groups && vmx->loaded)
 		read_groups(vmx, groups);
 	if (!(groups & ~vmx->valid))
@@ -235,8 +233,8 @@ static void vmx_set_state(struct wisp_vcpu *vcpu, u32 groups,
 		}
 		vmx->regs.msrs = regs->msrs;
 	}
-	vmx->valid |= groups & GROUPS;
-	vmx->dirty |= groups & GROUPS;
+	vmx->valid |= groups & VMX_GROUPS;
+	vmx->dirty |= groups & VMX_GROUPS;
 }
 
 static u64 vmx_cr4(struct wisp_vcpu *vcpu)
@@ -356,7 +354,7 @@ static void vmx_window_leave(struct wisp_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 
-	read_groups(vmx, (vmx->wanted | WISP_STATE_MSRS) & ~vmx->valid);
+	read_groups(vmx, (vmx->wanted | vmx_caps.read_groups) & ~vmx->valid);
 	vmx->wanted &= ++vmx->windows % 16 ? WISP_STATE_CONTROL : 0;
 	vmx_host_leave(vmx);
 	vmx_unload(vmx);
@@ -446,7 +444,7 @@ static void write_controls(struct vmx_vcpu *vmx)
 		primary |= CPU_BASED_RDTSC_EXITING;
 	if (vcpu->trap_int3)
 		exceptions |= BIT(X86_TRAP_BP);
-	if (vcpu->guest_has_dr)
+	if (vcpu->guest_has_dr && !vcpu->traps_dr)
 		primary &= ~CPU_BASED_MOV_DR_EXITING;
 	vmx_update(CPU_BASED_VM_EXEC_CONTROL, primary, &have->primary);
 	vmx_update(EXCEPTION_BITMAP, exceptions, &have->exceptions);

@@ -32,10 +32,15 @@ struct vmx_caps {
 	u32 enter_flags;
 	u64 eptp;		/* but for the root */
 	u64 cr4;		/* bits that may be 1 */
+	u32 read_groups;	/* at each window's end */
 	bool huge;		/* 2 MiB pages */
+	bool enlightened;	/* KVM's VMCS may be */
 };
 
 extern struct vmx_caps vmx_caps;
+
+/* Of WISP_STATE_*, those that are the backend's. */
+#define VMX_GROUPS	(WISP_STATE_SEGMENTS | WISP_STATE_CONTROL | WISP_STATE_MSRS)
 
 /* STAR, LSTAR, CSTAR, SYSCALL_MASK, KERNEL_GS_BASE */
 #define VMX_MSRS	5

@@ -500,7 +500,7 @@ SNIPPET(own_registers, 64,
  * With the VMM's in place the guest reads and writes its own. The low bits of DR6
  * are not looked at: a step, and the driver steps each of these, may clear them.
  */
-static void check_own(struct __test_metadata *_metadata, struct guest *g)
+static void check_own(struct __test_metadata *_metadata, struct guest *g, __u64 dr7)
 {
 	const struct wisp_general *general = &g->page->state.general;
 	const struct wisp_debug *debug = &g->page->state.debug;
@@ -509,15 +509,17 @@ static void check_own(struct __test_metadata *_metadata, struct guest *g)
 	EXPECT_EQ(0x2000UL, general->r9);
 	EXPECT_EQ(0x3000UL, general->r10);
 	EXPECT_EQ(0x4000UL, general->r11);
-	EXPECT_EQ(DR7_FIXED | 0x300, general->r12);
+	EXPECT_EQ(dr7, general->r12);
 	EXPECT_EQ(DR6_FIXED | DR6_BT, general->r13);
 	EXPECT_EQ(0x1000UL, debug->dr0);
 	EXPECT_EQ(0x4000UL, debug->dr3);
-	EXPECT_EQ(DR7_FIXED | 0x300, debug->dr7);
+	EXPECT_EQ(dr7, debug->dr7);
 	EXPECT_EQ(DR6_FIXED | DR6_BT, debug->dr6);
 }
 
-static void load_own(struct guest *g)
+#define DR7_EXACT	(DR7_FIXED | 0x300)	/* nothing enabled */
+
+static void load_own(struct guest *g, __u64 dr7)
 {
 	struct wisp_general *general = &g->page->state.general;
 
@@ -526,34 +528,53 @@ static void load_own(struct guest *g)
 	general->rbx = 0x2000;
 	general->rcx = 0x3000;
 	general->rdx = 0x4000;
-	general->rsi = DR7_FIXED | 0x300;	/* exact, nothing enabled */
+	general->rsi = dr7;
 	general->rdi = DR6_FIXED | DR6_BT;
-	set_breakpoint(g->page, 0, GUEST_CODE + 0x800, 0);
 }
 
 TEST_F(debug, guest_uses_its_own_registers)
 {
-	load_own(&self->g);
+	load_own(&self->g, DR7_EXACT);
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
 	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
-	check_own(_metadata, &self->g);
+	check_own(_metadata, &self->g, DR7_EXACT);
 	EXPECT_EQ(0UL, self->trap->count);
 }
 
 /* The same, stepped: an exit for each of the instructions. */
-TEST_F(debug, guest_uses_its_own_registers_stepped)
+static void step_own(struct __test_metadata *_metadata, struct guest *g, __u64 dr7)
 {
 	int steps = 0;
 
-	load_own(&self->g);
-	self->page->flags |= WISP_RUN_STEP;
-	while (guest_run(&self->g) == WISP_EXIT_DEBUG) {
-		EXPECT_EQ(DR6_FIXED | DR6_BS, self->page->exit.debug.dr6);
-		EXPECT_EQ(0UL, self->page->exit.rflags & RFLAGS_TF);
+	g->page->flags |= WISP_RUN_STEP;
+	while (guest_run(g) == WISP_EXIT_DEBUG) {
+		EXPECT_EQ(DR6_FIXED | DR6_BS, g->page->exit.debug.dr6);
+		EXPECT_EQ(0UL, g->page->exit.rflags & RFLAGS_TF);
 		steps++;
 	}
-	EXPECT_EQ(WISP_EXIT_HLT, (int)self->page->exit.reason);
+	EXPECT_EQ(WISP_EXIT_HLT, (int)g->page->exit.reason);
 	EXPECT_EQ(12, steps);
-	check_own(_metadata, &self->g);
+	check_own(_metadata, g, dr7);
+}
+
+TEST_F(debug, guest_uses_its_own_registers_stepped)
+{
+	load_own(&self->g, DR7_EXACT);
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	step_own(_metadata, &self->g, DR7_EXACT);
+}
+
+TEST_F(debug, guest_uses_its_own_registers_under_steps_alone)
+{
+	load_own(&self->g, DR7_EXACT);
+	step_own(_metadata, &self->g, DR7_EXACT);
+}
+
+/* What the guest arms is in the CPU in each window, but is no way past the VMM. */
+TEST_F(debug, guest_arms_its_own_registers_under_steps)
+{
+	load_own(&self->g, DR7_EXACT | DR7_ON(1));
+	step_own(_metadata, &self->g, DR7_EXACT | DR7_ON(1));
 }
 
 SNIPPET(resumes, 64, "cpuid; out %al, $0x10; hlt");

@@ -940,7 +940,7 @@ struct wisp_dirty {
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is
  *               in delivery; as EINTR: the CPU refuses to turn its
- *               virtualization on, which no known hypervisor makes it do
+ *               virtualization on, or KVM may have an enlightened VMCS
  *   EINVAL      @field was refused; @complete: also where nothing is to be done;
  *               WISP_RUN_RESET: there is no snapshot yet
  *   ENOMEM      for what a fork's vCPU needs to run, or for WISP_RUN_RESET
