@@ -12,6 +12,8 @@
 #include <linux/string.h>
 
 #include <asm/msr.h>
+#include <asm/processor-flags.h>
+#include <asm/tlbflush.h>
 
 static char *what = "nothing";
 module_param(what, charp, 0444);
@@ -37,6 +39,26 @@ static void plant_hang(void)
 	local_irq_disable();
 	for (;;)
 		cpu_relax();
+}
+
+/* No fault, but what a hypervisor is at for a moment: see selftests/lab/vmxe. */
+static void plant_vmxe(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	cr4_set_bits_irqsoff(X86_CR4_VMXE);
+	local_irq_restore(flags);
+}
+
+static void take_vmxe(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	WARN_ON(!(__read_cr4() & X86_CR4_VMXE));
+	cr4_clear_bits_irqsoff(X86_CR4_VMXE);
+	local_irq_restore(flags);
 }
 
 /* What follows is seen by a debug kernel only. */
@@ -105,6 +127,7 @@ static const struct {
 	{ "msr", plant_msr },
 	{ "oops", plant_oops },
 	{ "hang", plant_hang },
+	{ "vmxe", plant_vmxe },
 	{ "use_after_free", plant_use_after_free },
 	{ "leak", plant_leak },
 	{ "sleep_in_atomic", plant_sleep_in_atomic },
@@ -128,6 +151,8 @@ static int __init planted_init(void)
 
 static void __exit planted_exit(void)
 {
+	if (!strcmp(what, "vmxe"))
+		take_vmxe();
 }
 
 module_init(planted_init);
