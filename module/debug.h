@@ -35,9 +35,12 @@ static inline void wisp_debug_enter(struct wisp_vcpu *vcpu)
 	vcpu->guest_dr6 = vcpu->debug.dr6;
 	vcpu->dr6_kept = (vcpu->step && vcpu->step != WISP_STEP_DR) ||
 			 vcpu->breakpoints_live;
-	vcpu->traps_dr = vcpu->step == WISP_STEP_VMM || vcpu->step == WISP_STEP_SHADOW;
-	if (unlikely(vcpu->dr6_kept))
+	vcpu->traps_dr = false;
+	if (unlikely(vcpu->dr6_kept)) {
+		vcpu->traps_dr = vcpu->step == WISP_STEP_VMM ||
+				 vcpu->step == WISP_STEP_SHADOW;
 		vcpu->debug.dr6 = DR6_RESERVED;
+	}
 }
 
 static inline void wisp_debug_leave(struct wisp_vcpu *vcpu)
