@@ -30,6 +30,9 @@
 /* KVM numbers its own from 1 upwards. */
 #define WISP_VPID	0xffff
 
+/* LAM_U48 and LAM_U57 */
+#define CR3_LAM		(3ULL << 61)
+
 /* Bits that are the host's; the guest reads its own from a shadow. */
 #define CR0_HOST	(X86_CR0_NE | X86_CR0_NW | X86_CR0_CD)
 #define CR4_HOST	(~wisp_cr4_allowed | X86_CR4_MCE)
@@ -43,8 +46,13 @@
 #define PENDING_HITS	(DR_TRAP_BITS | BIT(12))	/* of MOV SS's operand */
 #define SHADOW_BITS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
+/* Of the memory that is read where no command flushes the L1D cache: 64 KiB. */
+#define L1D_ORDER	4
+#define L1D_BYTES	(PAGE_SIZE << L1D_ORDER)
+
 /* Constant after init. */
 static void *msr_bitmap;
+static u8 *l1d_pages;
 
 static bool l1d_flush = true;
 module_param(l1d_flush, bool, 0444);
@@ -118,7 +126,8 @@ static void read_control(struct vmx_vcpu *vmx, struct wisp_control *control)
 	control->cr0 |= vmx_read(GUEST_CR0) & ~(u64)CR0_HOST;
 	control->cr4 &= CR4_HOST;
 	control->cr4 |= vmx_read(GUEST_CR4) & ~CR4_HOST;
-	control->cr3 = vmx_read(GUEST_CR3);
+	/* Without LAM, which CPUID hides and MOV to CR3 does not refuse. */
+	control->cr3 = vmx_read(GUEST_CR3) & ~CR3_LAM;
 	control->cr8 = *(u8 *)(vmx->vapic + APIC_TASKPRI) >> 4;
 	control->efer = vmx_read(GUEST_IA32_EFER);
 }
@@ -331,6 +340,24 @@ static void write_constants(struct vmx_vcpu *vmx)
 	vmx->written = true;
 }
 
+/* L1TF: what other code left in the cache since the last window. */
+static void flush_l1d(void)
+{
+	unsigned int at;
+
+	if (!l1d_pages) {
+		native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		return;
+	}
+	/* The TLB first: what walks of tables load would be in the cache, too. */
+	for (at = 0; at < L1D_BYTES; at += PAGE_SIZE)
+		READ_ONCE(l1d_pages[at]);
+	rmb();
+	for (at = 0; at < L1D_BYTES; at += SMP_CACHE_BYTES)
+		READ_ONCE(l1d_pages[at]);
+	rmb();
+}
+
 static void vmx_window_enter(struct wisp_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
@@ -341,9 +368,8 @@ static void vmx_window_enter(struct wisp_vcpu *vcpu)
 	if (!vmx->written)
 		write_constants(vmx);
 	vmx_host_enter(vmx);
-	/* L1TF: what other code left in the cache since the last window. */
 	if (l1d_flush)
-		native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		flush_l1d();
 }
 
 /*
@@ -591,6 +617,23 @@ static int probe(void)
 static void vmx_exit(void)
 {
 	free_page((unsigned long)msr_bitmap);
+	free_pages((unsigned long)l1d_pages, L1D_ORDER);
+}
+
+static int l1d_init(void)
+{
+	unsigned int i;
+
+	l1d_flush &= boot_cpu_has_bug(X86_BUG_L1TF) && !cpu_mitigations_off();
+	if (!l1d_flush || boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+		return 0;
+	l1d_pages = (void *)__get_free_pages(GFP_KERNEL, L1D_ORDER);
+	if (!l1d_pages)
+		return -ENOMEM;
+	/* Each other than the rest: a hypervisor below would merge them. */
+	for (i = 0; i < BIT(L1D_ORDER); i++)
+		memset(l1d_pages + i * PAGE_SIZE, i, PAGE_SIZE);
+	return 0;
 }
 
 static int vmx_init(void)
@@ -601,18 +644,20 @@ static int vmx_init(void)
 
 	if (!ret)
 		ret = vmx_caps_init();
+	if (!ret)
+		ret = l1d_init();
 	if (ret)
 		return ret;
 	msr_bitmap = (void *)__get_free_page(GFP_KERNEL);
-	if (!msr_bitmap)
+	if (!msr_bitmap) {
+		vmx_exit();
 		return -ENOMEM;
+	}
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
 	/* FS_BASE, GS_BASE and KERNEL_GS_BASE are the guest's own. */
 	bitmap_clear(msr_bitmap, bases, 3);
 	bitmap_clear(msr_bitmap, bases + 0x800 * 8, 3);
 
-	l1d_flush &= boot_cpu_has_bug(X86_BUG_L1TF) && !cpu_mitigations_off() &&
-		     boot_cpu_has(X86_FEATURE_FLUSH_L1D);
 	vmx_backend.format.huge = vmx_caps.huge ? BIT(7) : 0;
 	vmx_backend.marking_costs = vmx_caps.eptp & VMX_EPTP_AD_ENABLE_BIT;
 	if (vmx_backend.marking_costs)

@@ -90,9 +90,14 @@ int must(int result, const char *what)
 		"9:" MAGIC text "\n" MAGIC "hlt; jmp 9b")
 
 IN_GUEST(guest_cpuid, "mov $1, %eax; cpuid");
+/* One of more leaves than the common ones. */
+IN_GUEST(guest_cpuid_far, "mov $0x80000008, %eax; cpuid");
 IN_GUEST(guest_msr, "mov $0x10a, %ecx; rdmsr");
 /* EDI goes on from batch to batch. */
 IN_GUEST(guest_touch, "mov %eax, (%edi); add $0x1000, %edi");
+/* A page that is there: what "first touch" costs the guest itself. */
+SNIPPET(guest_touch_again, 32, TIMED(
+	".rept " STR(BATCH) "\n mov %eax, (%edi); add $0, %edi\n.endr"));
 SNIPPET(guest_touch_huge, 32, TIMED(
 	"mov $" STR(HUGE_BATCH) ", %ecx\n"
 	"1: mov %eax, (%edi); add $" STR(HUGE_PAGE) ", %edi; dec %ecx; jnz 1b"));
@@ -138,6 +143,35 @@ void load(const struct backend *on, struct machine *m, const struct guest *guest
 }
 
 /* ---- operations: each does a batch and returns its ticks ------------------------- */
+
+static uint64_t batch_rdtsc(struct bench *b, int count)
+{
+	uint64_t before, ticks = 0;
+
+	(void)b;
+	for (int i = 0; i < count; i++) {
+		before = rdtsc();
+		ticks += rdtsc() - before;
+	}
+	return ticks;
+}
+
+static uint64_t batch_copy(struct bench *b, int count)
+{
+	static char from[PAGE], to[PAGE];
+	uint64_t before = rdtsc();
+
+	(void)b;
+	for (int i = 0; i < count; i++) {
+		const void *source = from;
+		void *target = to;
+		unsigned long words = PAGE / 8;
+
+		asm volatile("rep movsq" : "+S" (source), "+D" (target), "+c" (words)
+			     :: "memory");
+	}
+	return rdtsc() - before;
+}
 
 static uint64_t batch_syscall(struct bench *b, int count)
 {
@@ -382,12 +416,20 @@ static void measure_in_driver(struct bench *b)
 {
 	const struct guest cpuid = { GUEST_CODE(guest_cpuid), .bits = 32 };
 	const struct guest cpuid1 = { GUEST_CODE(guest_cpuid_traced), .bits = 32 };
+	const struct guest far = { GUEST_CODE(guest_cpuid_far), .bits = 32 };
+	const struct guest far1 = { GUEST_CODE(guest_cpuid_far_traced), .bits = 32 };
 	const struct guest msr = { GUEST_CODE(guest_msr), .bits = 32 };
 	const struct guest msr1 = { GUEST_CODE(guest_msr_traced), .bits = 32 };
+	const struct guest again = {
+		GUEST_CODE(guest_touch_again), .bits = 32, .rdi = TOUCH,
+	};
 
 	measure_in_guest(b, "cpuid", &cpuid, &cpuid1);
+	measure_in_guest(b, "cpuid 80000008", &far, &far1);
 	measure_in_guest(b, "msr", &msr, &msr1);
 	measure_touch(b, "first touch");
+	load(b->on, b->m, &again);
+	measure(b, "touch again", batch_in_guest, BATCHES, BATCH);
 }
 
 static void measure_exits(struct bench *b)
@@ -433,6 +475,8 @@ static void measure_huge(struct bench *b)
 static void measure_all(struct bench *b)
 {
 	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	measure(b, "rdtsc pair", batch_rdtsc, BATCHES, BATCH);
+	measure(b, "page copy", batch_copy, BATCHES, BATCH);
 	measure_traced(b, "syscall", batch_syscall);
 	measure_traced(b, "null ioctl", batch_null_ioctl);
 	measure_in_driver(b);

@@ -156,6 +156,7 @@ static void measure_density(struct bench *b, unsigned int n)
 
 void measure_lives(struct bench *b)
 {
+	measure_life_of(b, "vm life cold", LIFE_SIZE);
 	alive[nalive++] = born(b);
 	measure_life_of(b, "vm life", LIFE_SIZE);
 	measure_elapsed(b);

@@ -31,7 +31,9 @@ COUNTED = [(name, re.compile(pattern)) for name, pattern in (
     (TLB_CONTROL, r"mov (byte|dword) ptr .*\[\w+\+92\], (0x0*[1-9a-f]\w*|[a-d]l)"),
     ("cr write", r"mov cr\d"), ("xcr write", r"xsetbv"),
     ("xsave", r"xsave|fxsave"), ("xrstor", r"xrstor|fxrstor"),
-    ("verw", r"verw"),
+    ("verw", r"verw"), ("lfence", r"lfence"),
+    # A call to the next instruction but one: the return predictor is filled.
+    ("rsb fill", r"call \.\+[1-9]\b"),
     ("ipi", r"mov dword ptr .*0xffffffffff5f\w300"),
 )]
 
