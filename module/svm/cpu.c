@@ -25,6 +25,7 @@
 /* Touched by its own CPU, in a window. */
 struct svm_cpu {
 	u64 efer;		/* the host's */
+	u64 hsave;		/* VM_HSAVE_PA, as it was found */
 	u64 tsc_ratio;		/* KVM's, where it is shared */
 	bool shared;		/* SVM is on, and not ours */
 };
@@ -35,21 +36,24 @@ static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
  * VM_HSAVE_PA keeps our page's address when the window closes: nobody reads it
  * without SVME, and whoever sets SVME sets it, too. So where it is still there,
  * nobody else has run guests on this CPU since.
+ *
+ * Where SVME is set it need not be somebody's page yet, nor any more: KVM writes the
+ * one before the other, in a thread that may be held up in between. With 0 there VMRUN
+ * faults, and the guest's GS and TR are loaded by then. So it is ours in each window.
  */
 int svm_cpu_enable(void)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
-	u64 own = this_cpu_read(wisp_hw_hpa), found;
+	u64 own = this_cpu_read(wisp_hw_hpa);
 
 	cpu->efer = native_rdmsrq(MSR_EFER);
 	cpu->shared = cpu->efer & EFER_SVME;
-	if (!cpu->shared) {
+	if (!cpu->shared)
 		native_wrmsrq(MSR_EFER, cpu->efer | EFER_SVME);
-		found = native_rdmsrq(MSR_VM_HSAVE_PA);
-		if (likely(found == own))
-			return 0;
-		native_wrmsrq(MSR_VM_HSAVE_PA, own);
-	}
+	cpu->hsave = native_rdmsrq(MSR_VM_HSAVE_PA);
+	if (likely(cpu->hsave == own && !cpu->shared))
+		return 0;
+	native_wrmsrq(MSR_VM_HSAVE_PA, own);
 	wisp_ledger_enable();
 	wisp_hw_forget();
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR)) {
@@ -67,6 +71,9 @@ void svm_cpu_disable(void)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 
+	/* The firmware starts SNP only where the CPUs have 0 there. */
+	if (cpu->shared || wisp_host_snp())
+		native_wrmsrq(MSR_VM_HSAVE_PA, cpu->hsave);
 	if (!cpu->shared) {
 		native_wrmsrq(MSR_EFER, cpu->efer);
 		return;

@@ -387,4 +387,28 @@ TEST_F(priv, last_port_wide)
 	EXPECT_EQ(0x12345678UL, g->page->state.general.rax);
 }
 
+SNIPPET(write_cr0, 64, "hlt; mov %cr0, %rax; hlt\n"
+	"and %rbx, %rax; btc $16, %rax; mov %rax, %cr0; hlt");
+
+/* It is in the state until the guest itself turns it off; none of it slows the host. */
+TEST_F(priv, cache_off)
+{
+	const __u64 off = CR0_CD | CR0_NW;
+	struct wisp_state *s;
+
+	GUEST_LOAD(&self->g, LONG64, write_cr0);
+	s = &self->g.page->state;
+	s->general.rbx = ~off;
+	s->control.cr0 |= off;
+	self->g.page->dirty |= WISP_STATE_CONTROL;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(off, s->control.cr0 & off);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(off, s->control.cr0 & off);
+	EXPECT_EQ(self->g.query.backend == WISP_BACKEND_VMX ? off : 0, s->general.rax & off);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(0UL, s->control.cr0 & off);
+	EXPECT_EQ(s->general.rax, s->control.cr0);
+}
+
 TEST_HARNESS_MAIN

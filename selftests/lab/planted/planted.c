@@ -41,7 +41,7 @@ static void plant_hang(void)
 		cpu_relax();
 }
 
-/* No fault, but what a hypervisor is at for a moment: see selftests/lab/vmxe. */
+/* No fault, but what a hypervisor is at for a moment: see selftests/lab/half-on. */
 static void plant_vmxe(void)
 {
 	unsigned long flags;
@@ -59,6 +59,32 @@ static void take_vmxe(void)
 	WARN_ON(!(__read_cr4() & X86_CR4_VMXE));
 	cr4_clear_bits_irqsoff(X86_CR4_VMXE);
 	local_irq_restore(flags);
+}
+
+/* The same with SVM; VMRUN would save the host's state in page 0 then. */
+static u8 page0[PAGE_SIZE];
+
+static void plant_svme(void)
+{
+	unsigned long flags;
+
+	memcpy(page0, __va(0), PAGE_SIZE);
+	local_irq_save(flags);
+	wrmsrl(MSR_EFER, __rdmsr(MSR_EFER) | EFER_SVME);
+	wrmsrl(MSR_VM_HSAVE_PA, 0);
+	local_irq_restore(flags);
+}
+
+static void take_svme(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	WARN_ON(!(__rdmsr(MSR_EFER) & EFER_SVME));
+	WARN_ON(__rdmsr(MSR_VM_HSAVE_PA));
+	wrmsrl(MSR_EFER, __rdmsr(MSR_EFER) & ~EFER_SVME);
+	local_irq_restore(flags);
+	WARN_ON(memcmp(page0, __va(0), PAGE_SIZE));
 }
 
 /* What follows is seen by a debug kernel only. */
@@ -128,6 +154,7 @@ static const struct {
 	{ "oops", plant_oops },
 	{ "hang", plant_hang },
 	{ "vmxe", plant_vmxe },
+	{ "svme", plant_svme },
 	{ "use_after_free", plant_use_after_free },
 	{ "leak", plant_leak },
 	{ "sleep_in_atomic", plant_sleep_in_atomic },
@@ -153,6 +180,8 @@ static void __exit planted_exit(void)
 {
 	if (!strcmp(what, "vmxe"))
 		take_vmxe();
+	if (!strcmp(what, "svme"))
+		take_svme();
 }
 
 module_init(planted_init);
