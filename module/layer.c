@@ -189,7 +189,9 @@ static struct folio *cached(struct address_space *mapping, pgoff_t index, gfp_t 
 static struct folio *read_folio(struct wisp_layer *layer, pgoff_t index)
 {
 	struct address_space *mapping = layer->file->f_mapping;
-	gfp_t gfp = mapping_gfp_mask(mapping) | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+	/* It is held for long: not where pages have to move. */
+	gfp_t gfp = (mapping_gfp_mask(mapping) & ~__GFP_MOVABLE) |
+		    __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 	struct folio *folio, *room = NULL;
 	struct page *page;
 
@@ -202,6 +204,11 @@ static struct folio *read_folio(struct wisp_layer *layer, pgoff_t index)
 		room = cached(mapping, index, gfp);
 	if (IS_ERR(room))
 		return room;
+	/* Somebody else reads it: the kernel would wait for that whatever signal comes. */
+	if (room && !folio_test_uptodate(room) && folio_wait_locked_killable(room)) {
+		folio_put(room);
+		return ERR_PTR(-EINTR);
+	}
 	folio = read_mapping_folio(mapping, index, layer->file);
 	if (room)
 		folio_put(room);

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Memory objects.
- *
- * The mapping that userspace gets is PFNMAP: get_user_pages() refuses it, so
- * nobody can hold a page of a guest behind the driver's back.
  */
 #include "memory.h"
 
@@ -70,6 +67,7 @@ static void revoke(struct wisp_memory *memory, u64 offset, u64 size)
 static int replace_page(struct wisp_memory *memory, pgoff_t index,
 			struct page *old, struct wisp_memory_page *found)
 {
+	struct mem_cgroup *memcg;
 	struct page *page;
 	void **entry;
 
@@ -86,8 +84,12 @@ static int replace_page(struct wisp_memory *memory, pgoff_t index,
 	}
 	if (old)
 		copy_page(page_address(page), page_address(old));
-	if (memory->layered)
+	if (memory->layered) {
+		/* Tables that it makes somebody's own are not the object's. */
+		memcg = set_active_memcg(NULL);
 		revoke(memory, (u64)index << PAGE_SHIFT, PAGE_SIZE);
+		set_active_memcg(memcg);
+	}
 	wisp_entry_put(xchg(entry, page));
 	if (memory->layered)
 		wisp_privates_add(&memory->privates, index, page, old);
@@ -355,12 +357,15 @@ int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size)
 {
 	pgoff_t first = offset >> PAGE_SHIFT;
 	pgoff_t last = (offset + size - 1) >> PAGE_SHIFT;
+	struct mem_cgroup *memcg;
 	int ret;
 
 	guard(mutex)(&memory->lock);
 	/* Nobody uses the pages from here on, nor comes to them meanwhile. */
 	revoke(memory, offset, size);
+	memcg = set_active_memcg(memory->memcg);
 	ret = wisp_pages_clear(&memory->pages, first, last);
+	set_active_memcg(memcg);
 	if (ret)
 		return ret;
 	wisp_privates_forget(&memory->privates, first, last);
@@ -613,7 +618,7 @@ bool wisp_memory_differ(struct wisp_memory *memory, const struct wisp_memory *fr
 	return wisp_pages_differ(&memory->pages, &frozen->pages, index, last) > 0;
 }
 
-/* ---- reading, writing, mapping ------------------------------------------- */
+/* ---- reading and writing ------------------------------------------------- */
 
 /*
  * Copies are made under the lock, so that no page is used after it was taken
@@ -710,86 +715,4 @@ ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
 			break;
 	}
 	return total;
-}
-
-struct insert {
-	struct vm_area_struct *vma;
-	unsigned long hva;
-	bool write;
-	vm_fault_t fault;
-};
-
-/* What is mapped writable is always dirty: nobody sees when it is written. */
-static int insert_page(void *arg, const struct wisp_memory_page *page)
-{
-	struct insert *insert = arg;
-	unsigned long flags = insert->vma->vm_flags;
-
-	if (insert->write && page->private)
-		page->private->shown = true;
-	else if (!page->writable || page->private)
-		flags &= ~VM_WRITE;
-	insert->fault = vmf_insert_pfn_prot(insert->vma, insert->hva,
-					    page_to_pfn(page->page),
-					    vm_get_page_prot(flags));
-	return 0;
-}
-
-static vm_fault_t memory_fault(struct vm_fault *vmf)
-{
-	struct wisp_memory *memory = vmf->vma->vm_private_data;
-	struct insert insert = {
-		.vma = vmf->vma,
-		.hva = vmf->address,
-		.write = vmf->flags & FAULT_FLAG_WRITE,
-	};
-	int ret;
-
-	/* A marker of userfaultfd keeps the page out: the kernel would come back for ever. */
-	if (vmf->pgoff >= memory->size >> PAGE_SHIFT || fatal_signal_pending(current))
-		return VM_FAULT_SIGBUS;
-	do {
-		ret = wisp_memory_use(memory, vmf->pgoff, insert.write, NULL,
-				      insert_page, &insert);
-	} while (ret == -EAGAIN && !wisp_memory_fetch(memory, vmf->pgoff));
-	return ret ? VM_FAULT_SIGBUS : insert.fault;
-}
-
-/*
- * A page that was read is to be written. It is mapped for that at once: an
- * instruction that reads it first would otherwise begin anew for ever.
- */
-static vm_fault_t memory_mkwrite(struct vm_fault *vmf)
-{
-	struct wisp_memory *memory = vmf->vma->vm_private_data;
-
-	unmap_mapping_range(&memory->mapping, (u64)vmf->pgoff << PAGE_SHIFT,
-			    PAGE_SIZE, 1);
-	return memory_fault(vmf);
-}
-
-static const struct vm_operations_struct memory_vm_ops = {
-	.fault = memory_fault,
-	.pfn_mkwrite = memory_mkwrite,
-};
-
-/**
- * wisp_memory_mmap() - map the object into a process
- * @memory: the object
- * @vma: shared, within the object
- *
- * Returns 0 or -EINVAL.
- */
-int wisp_memory_mmap(struct wisp_memory *memory, struct vm_area_struct *vma)
-{
-	u64 npages = memory->size >> PAGE_SHIFT;
-
-	if (!(vma->vm_flags & VM_SHARED))
-		return -EINVAL;
-	if (vma->vm_pgoff >= npages || vma_pages(vma) > npages - vma->vm_pgoff)
-		return -EINVAL;
-	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
-	vma->vm_ops = &memory_vm_ops;
-	vma->vm_private_data = memory;
-	return 0;
 }

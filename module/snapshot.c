@@ -35,6 +35,10 @@ MODULE_PARM_DESC(reset_without,
 #define WITHOUT_COMPLETION	512
 #define WITHOUT_LAYOUT		1024
 
+/* A reset of another thread's may wait long for a run: a signal that kills ends that. */
+DEFINE_CLASS(vm_lock, struct wisp_vm *, if (_T) mutex_unlock(&_T->lock),
+	     mutex_lock_killable(&vm->lock) ? NULL : vm, struct wisp_vm *vm)
+
 /* ---- all vCPUs at once --------------------------------------------------- */
 
 /* Nobody has the vCPU's lock when this returns 0, and nobody gets it. */
@@ -291,7 +295,9 @@ struct wisp_vm *wisp_snapshot_take(struct wisp_vm *vm, u32 flags)
 	struct wisp_vm *frozen;
 	int ret;
 
-	guard(mutex)(&vm->lock);
+	CLASS(vm_lock, locked)(vm);
+	if (!locked)
+		return ERR_PTR(-EINTR);
 	if (!vm->vcpu_end)
 		return ERR_PTR(-EINVAL);
 	ret = pause_vcpus(vm, flags & WISP_SNAPSHOT_KICK);
@@ -391,6 +397,22 @@ static int rebuild(struct wisp_vm *vm, struct wisp_vm *frozen)
 	return 0;
 }
 
+/* A relative's snapshot may have more: they wait for the reset, as a fork's for a run. */
+static int create_vcpus(struct wisp_vm *vm, struct wisp_vm *frozen)
+{
+	struct wisp_vcpu *vcpu;
+	u32 index;
+	int ret = 0;
+
+	wisp_vm_for_each_vcpu(frozen, index, vcpu) {
+		if (!wisp_vm_find_vcpu(vm, index))
+			ret = wisp_vcpu_create(vm, index, false);
+		if (ret)
+			break;
+	}
+	return ret;
+}
+
 /* One that came later is as new; one that was never used still waits. */
 static void reset_vcpus(struct wisp_vm *vm)
 {
@@ -414,8 +436,9 @@ static void reset_vcpus(struct wisp_vm *vm)
  * @audit: with AUDIT: zero; gets what differs
  *
  * May sleep. Returns 0, -EBUSY (a vCPU runs, or another VM has a slot on what would be
- * written here again), -EINTR (a signal that kills), -EINVAL (another lineage, or no
- * snapshot yet) or -ENOMEM: the VM is as it was.
+ * written here again, or a vCPU that it lacks has no place in the window), -EDQUOT (for
+ * such a vCPU), -EINTR (a signal that kills), -EINVAL (another lineage, or no snapshot
+ * yet) or -ENOMEM: the VM is as it was, but that it may have such vCPUs now.
  */
 int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 			struct wisp_audit *audit)
@@ -423,12 +446,16 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 	u64 start;
 	int ret;
 
-	guard(mutex)(&vm->lock);
+	CLASS(vm_lock, locked)(vm);
+	if (!locked)
+		return -EINTR;
 	if (!frozen)
 		frozen = vm->base;
 	if (!frozen || frozen->lineage != vm->lineage)
 		return -EINVAL;
-	ret = pause_vcpus(vm, flags & WISP_RESET_KICK);
+	ret = frozen == vm->base ? 0 : create_vcpus(vm, frozen);
+	if (!ret)
+		ret = pause_vcpus(vm, flags & WISP_RESET_KICK);
 	if (ret)
 		return ret;
 	scoped_guard(rwsem_write, &vm->slots_sem) {
@@ -470,7 +497,9 @@ s64 wisp_snapshot_dirty(struct wisp_vm *vm, u64 *gpas, u64 room)
 	u64 count = 0, used;
 	u32 i;
 
-	guard(mutex)(&vm->lock);
+	CLASS(vm_lock, locked)(vm);
+	if (!locked)
+		return -EINTR;
 	base = vm->base;
 	if (!base)
 		return -EINVAL;

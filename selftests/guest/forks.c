@@ -444,8 +444,11 @@ TEST_F(forks, dirty_behind_a_new_entry)
 	EXPECT_TRUE(guest_is_dirty(g->vm, GUEST_DATA));
 }
 
-/* A vCPU that is added is as after INIT, whatever a snapshot has of its number. */
-TEST_F(forks, added_vcpu_is_new)
+/*
+ * A relative's snapshot may have a vCPU that the VM lacks, which it has then; and one
+ * that a snapshot lacks is as after INIT.
+ */
+TEST_F(forks, added_vcpu)
 {
 	struct wisp_state state, added;
 	int s;
@@ -460,13 +463,17 @@ TEST_F(forks, added_vcpu_is_new)
 	s = raw_snapshot(self->g.vm);
 	ASSERT_LE(0, s);
 	/* One of the same origin, without it. */
+	ASSERT_EQ(-ENOENT, raw_get_state(self->vm, 1, WISP_STATE_GENERAL, &added));
 	ASSERT_EQ(0, raw_reset(self->vm, s));
-	ASSERT_EQ(0, raw(self->vm, WISP_CREATE_VCPU, &((struct wisp_create_vcpu){
+	ASSERT_EQ(-EEXIST, raw(self->vm, WISP_CREATE_VCPU, &((struct wisp_create_vcpu){
 		.size = sizeof(struct wisp_create_vcpu), .vcpu = 1,
 	})));
 	ASSERT_EQ(0, raw_get_state(self->vm, 1, WISP_STATE_GENERAL, &added));
+	EXPECT_EQ(5ULL, added.general.rbx);
+	ASSERT_EQ(0, raw_reset(self->vm, self->snapshot));
+	ASSERT_EQ(0, raw_get_state(self->vm, 1, WISP_STATE_GENERAL, &added));
 	EXPECT_EQ(0, memcmp(&state.general, &added.general, sizeof(state.general)));
-	ASSERT_EQ(0, raw_reset(self->vm, -1));
+	ASSERT_EQ(0, raw_reset(self->vm, s));
 	ASSERT_EQ(0, raw_get_state(self->vm, 1, WISP_STATE_GENERAL, &added));
 	EXPECT_EQ(5ULL, added.general.rbx);
 	close(s);
