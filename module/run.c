@@ -75,19 +75,21 @@ static __always_inline bool advance_rip(struct wisp_vcpu *vcpu)
 	return true;
 }
 
-/*
- * Go on behind the instruction that exited, as the hardware does when one ends: neither
- * RF nor an interrupt shadow remains, and a single step is reported.
- */
-static __always_inline void advance(struct wisp_vcpu *vcpu)
+/* As the hardware does: no interrupt shadow remains, and a single step is reported. */
+static __always_inline void end_instruction(struct wisp_vcpu *vcpu)
 {
-	if (!advance_rip(vcpu))
-		return;
 	vcpu->events.interrupt_shadow = 0;
 	if (vcpu->general.rflags & X86_EFLAGS_TF && !vcpu->step) {
 		vcpu->debug.dr6 |= DR_STEP;
 		wisp_event_raise(vcpu, X86_TRAP_DB);
 	}
+}
+
+/* Go on behind the instruction that exited. */
+static __always_inline void advance(struct wisp_vcpu *vcpu)
+{
+	if (advance_rip(vcpu))
+		end_instruction(vcpu);
 }
 
 static enum next skip(struct wisp_vcpu *vcpu)
@@ -114,7 +116,7 @@ static enum next handle_port(struct wisp_vcpu *vcpu)
 	u32 flags = vcpu->exit.port.flags;
 
 	if (flags & WISP_PORT_STRING)
-		return NEXT_EXIT;
+		return exit_completable(vcpu, WISP_COMPLETE_DONE);
 	vcpu->completion_size = vcpu->exit.port.size;
 	return exit_completable(vcpu, flags & WISP_PORT_IN ?
 					      WISP_COMPLETE_IN :
@@ -416,8 +418,9 @@ static int run_window(struct wisp_vcpu *vcpu)
 		/* Pairs with the one of wisp_vcpu_interrupt(). */
 		smp_mb();
 		wisp_host_enter(vcpu);
-		static_call(wisp_window_enter)(vcpu);
+		/* Timers are the host's data: before that flushes the L1D cache. */
 		wisp_budget_enter(vcpu);
+		static_call(wisp_window_enter)(vcpu);
 		wisp_clock_enter(vcpu);
 
 		ret = enter_guest(vcpu);
@@ -470,9 +473,18 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 		vcpu->exit.limit.which = WISP_LIMIT_PRIVATE_PAGES;
 		return NEXT_EXIT;
 	}
-	vcpu->exit.reason = ret == -ENOMEM ? WISP_EXIT_NOMEM : WISP_EXIT_MEMORY;
 	wisp_clock_count(vcpu);
-	return NEXT_EXIT;
+	if (ret == -ENOMEM) {
+		vcpu->exit.reason = WISP_EXIT_NOMEM;
+		return NEXT_EXIT;
+	}
+	vcpu->exit.reason = WISP_EXIT_MEMORY;
+	/* No instruction's access, then. */
+	if (vcpu->events.injected.type) {
+		vcpu->exit.memory.flags |= WISP_MEMORY_DELIVERY;
+		return NEXT_EXIT;
+	}
+	return exit_completable(vcpu, WISP_COMPLETE_DONE);
 }
 
 static int run_loop(struct wisp_vcpu *vcpu)
@@ -509,6 +521,9 @@ static void complete_instruction(struct wisp_vcpu *vcpu, u64 reply)
 		general->rax = (u32)reply;
 		general->rdx = reply >> 32;
 		break;
+	case WISP_COMPLETE_DONE:
+		general->rflags &= ~X86_EFLAGS_RF;
+		return end_instruction(vcpu);
 	default:
 		break;
 	}

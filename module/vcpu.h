@@ -32,6 +32,7 @@ enum wisp_step {
 enum wisp_completion {
 	WISP_COMPLETE_NOTHING,
 	WISP_COMPLETE_SKIP,	/* the instruction has no result */
+	WISP_COMPLETE_DONE,	/* RIP is behind it already */
 	WISP_COMPLETE_IN,	/* AL, AX or EAX */
 	WISP_COMPLETE_RDMSR,	/* EDX:EAX */
 };

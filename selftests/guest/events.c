@@ -473,13 +473,20 @@ TEST_F(event, ready_flag)
 	LOAD_MASKED(&self->g, nops);
 	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
 	EXPECT_EQ(0U, self->page->exit.flags);
-	/* A shadow that ends with the exit's completion, and one that stays. */
+	/* A shadow that ends with the exit's completion. */
 	LOAD_MASKED(&self->g, sti_out);
 	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
 	EXPECT_EQ((__u32)WISP_EXIT_INTR_READY, self->page->exit.flags);
 	LOAD_MASKED(&self->g, sti_mmio);
 	self->page->state.general.rdi = GUEST_NOWHERE;
 	ASSERT_EQ(WISP_EXIT_MEMORY, guest_run(&self->g));
+	EXPECT_EQ((__u32)WISP_EXIT_INTR_READY, self->page->exit.flags);
+	/* One that stays. */
+	GUEST_LOAD(&self->g, LONG64, nops);
+	self->page->state.general.rflags |= RFLAGS_IF;
+	self->page->state.events.interrupt_shadow = 1;
+	ASSERT_EQ(0, raw_kick(self->g.vm, 0));
+	ASSERT_EQ(WISP_EXIT_KICKED, guest_run(&self->g));
 	EXPECT_EQ(0U, self->page->exit.flags);
 }
 

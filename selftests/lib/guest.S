@@ -53,4 +53,31 @@ guest guest_strings
 	hlt
 guest_strings_end:
 
+guest guest_shadow
+	sti
+	mov	0x10, %ax
+	cli
+	hlt
+guest_shadow_end:
+
+/* What comes is counted in BX, and where from in CX; it is not stepped behind that. */
+guest guest_step
+	mov	0x10, %ax
+	nop
+	hlt
+	.org	guest_step + 0x20
+	push	%bp
+	mov	%sp, %bp
+	andw	$0xfeff, 6(%bp)
+	mov	2(%bp), %cx
+	inc	%bx
+	pop	%bp
+	iret
+guest_step_end:
+
+guest guest_delivery
+	mov	0x10, %ax
+	hlt
+guest_delivery_end:
+
 	.section .note.GNU-stack, "", @progbits

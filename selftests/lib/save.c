@@ -601,23 +601,26 @@ static void replaces_what_is_left(void)
 
 	CHECK(!unlinkat(dir, "state", 0));
 	CHECK(!symlinkat("elsewhere", dir, "state.new"));
-	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EEXIST);
 	CHECK(faccessat(dir, "elsewhere", F_OK, 0));
-	CHECK(!fstatat(dir, "state", &st, AT_SYMLINK_NOFOLLOW));
-	CHECK_EQUAL(st.st_mode, S_IFREG | 0600);
-	CHECK(!unlinkat(dir, "state", 0));
+	CHECK(!unlinkat(dir, "state.new", 0));
 	CHECK_EQUAL(close(openat(dir, "state.new", O_CREAT | O_WRONLY, 0644)), 0);
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);
 	CHECK(!fstatat(dir, "state", &st, AT_SYMLINK_NOFOLLOW));
 	CHECK_EQUAL(st.st_mode, S_IFREG | 0600);
 }
 
-static bool write_memory(const char *data, size_t size, off_t at)
+static bool write_file(const char *name, const char *data, size_t size, off_t at)
 {
-	int fd = openat(dir, "memory", O_WRONLY | O_CREAT, 0600);
+	int fd = openat(dir, name, O_WRONLY | O_CREAT, 0600);
 	bool good = fd >= 0 && pwrite(fd, data, size, at) == (ssize_t)size;
 
 	return !close(fd) && good;
+}
+
+static bool write_memory(const char *data, size_t size, off_t at)
+{
+	return write_file("memory", data, size, at);
 }
 
 /* A file of that name may be somebody's; one that was never finished is nobody's. */
@@ -640,6 +643,11 @@ static void keeps_a_foreign_memory(void)
 	      S_ISLNK(st.st_mode));
 	CHECK(!unlinkat(dir, "memory", 0));
 	CHECK(faccessat(dir, "state", F_OK, 0));
+	CHECK(write_file("state.new", "mine", 4, 0));
+	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EEXIST);
+	CHECK(strstr(error, "\"state.new\""));
+	CHECK(!fstatat(dir, "state.new", &st, 0) && st.st_size == 4);
+	CHECK(write_file("state.new", "WISPSNAP", 8, 0));
 	/* Before anything, or but its last page, was written. */
 	CHECK(write_memory("", 0, 0));
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), 0);

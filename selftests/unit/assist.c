@@ -308,6 +308,7 @@ static void resume_flag_ends(void)
 	set_code(code, sizeof(code));
 	CHECK_EQUAL(assist(), 0);
 	CHECK_EQUAL(page.state.general.rip, CODE);
+	CHECK_EQUAL(page.complete, 0);
 	CHECK_EQUAL(page.state.general.rflags, 2 | FLAG_RF);
 	CHECK_EQUAL(assist(), 0);
 	CHECK_EQUAL(page.state.general.rip, CODE + 2);
@@ -717,7 +718,7 @@ static void string_out(void)
 	CHECK_EQUAL(*general(RCX), 0);
 	CHECK_EQUAL(*general(RSI), RAM + 12);
 	CHECK_EQUAL(page.state.general.rip, CODE + 2);
-	CHECK_EQUAL(page.complete, 0);
+	CHECK_EQUAL(page.complete, 1);
 	CHECK_EQUAL(page.dirty, WISP_STATE_GENERAL);
 	CHECK(!device.bad);
 }

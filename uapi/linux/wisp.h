@@ -653,6 +653,7 @@ enum wisp_limit {
 #define WISP_MEMORY_PROTECTED	(1U << 2) /* in a slot, against WISP_PROTECT */
 #define WISP_MEMORY_IO		(1U << 3) /* in a slot, whose file cannot be read */
 #define WISP_MEMORY_UNREADABLE	(1U << 4) /* in a slot, and WISP_PROTECT forbids all */
+#define WISP_MEMORY_DELIVERY	(1U << 5) /* of an event, not of the instruction at RIP */
 
 /**
  * struct wisp_exit - why and where a run ended
@@ -752,8 +753,10 @@ struct wisp_breakpoints {
  * @flags: in: WISP_RUN_*
  * @want: in: the WISP_STATE_* groups to store in @state when the run ends
  * @dirty: in: the groups of @state to load before the guest runs; then set to 0
- * @complete: in: 1: go on behind the instruction that ended the last run (PORT
- *	without STRING, MSR, HLT, HYPERCALL), after @dirty; then set to 0
+ * @complete: in: 1: go on behind the instruction that ended the last run (PORT, MSR,
+ *	HLT, HYPERCALL, MEMORY without DELIVERY), after @dirty; then set to 0. Of a
+ *	MEMORY, and of a PORT with STRING, @dirty has all that the instruction does,
+ *	RIP too: what is left is that its interrupt shadow ends and its single step
  * @field: out: WISP_FIELD() of what RUN or EXIT_ENTRY_FAILED refused; else 0
  * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit (with
  *	WISP_VM_DETERMINISTIC always)
@@ -885,7 +888,8 @@ struct wisp_audit {
  * @audit: pointer to struct wisp_audit: out, with AUDIT; else zero
  *
  * All that a snapshot has comes back: memory, slots and protections, the state
- * of the vCPUs. A vCPU that was created later is as new. Memory that the VMM
+ * of the vCPUs. A vCPU that was created later is as new; one that only the snapshot
+ * has is created, which may be EBUSY or EDQUOT as there. Memory that the VMM
  * wrote, by its mapping or by write(), comes back like what the guest wrote. The
  * cost is that of the pages written since. EBUSY: a vCPU runs, or another VM has a
  * slot on what would be written here again. EINVAL: @snapshot is of a VM that is no
@@ -931,8 +935,8 @@ struct wisp_dirty {
 
 /* ---- calls without a struct --------------------------------------------- */
 
-/*
- * WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
+/**
+ * DOC: WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
  *               from the page is done, and it can be made again as it is
@@ -949,9 +953,13 @@ struct wisp_dirty {
  * WISP_RUN_RESET comes once @flags, @want, @dirty, @budget_ns, the breakpoints, what is
  * reserved and whether @complete is 0 or 1 are known to be right: other errors, by state
  * or events, may come when the VM has been reset.
+ */
+
+/**
+ * DOC: WISP_KICK: ioctl(vm, WISP_KICK, index): end a run
  *
- * WISP_KICK: ioctl(vm, WISP_KICK, index): from any thread: the run that is on,
- * or else the next one, ends with WISP_EXIT_KICKED
+ * From any thread: the run that is on, or else the next one, ends with
+ * WISP_EXIT_KICKED.
  */
 
 #endif /* _UAPI_LINUX_WISP_H */

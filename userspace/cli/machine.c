@@ -347,6 +347,7 @@ void machine_save(struct machine *machine)
 		saved.msrs = machine->origin->msrs;
 		saved.msr_count = machine->origin->msr_count;
 		saved.vm_flags = machine->origin->vm_flags;
+		saved.tsc_khz = machine->origin->tsc_khz;
 	}
 	machine_state(machine, &state);
 	saved.extra_size = state.at;

@@ -29,8 +29,7 @@ static unsigned int operand_bits(const struct insn *insn, unsigned int index)
 
 static bool is_memory(const struct insn *insn, unsigned int index)
 {
-	return index < insn->decoded->operand_count &&
-	       insn->operands[index].type == ZYDIS_OPERAND_TYPE_MEMORY;
+	return insn->operands[index].type == ZYDIS_OPERAND_TYPE_MEMORY;
 }
 
 static int locate(struct insn *insn, unsigned int index, uint32_t access,
@@ -38,7 +37,8 @@ static int locate(struct insn *insn, unsigned int index, uint32_t access,
 {
 	unsigned int bits = operand_bits(insn, index);
 
-	if (bits != 8 && bits != 16 && bits != 32 && bits != 64)
+	if (!is_memory(insn, index) ||
+	    (bits != 8 && bits != 16 && bits != 32 && bits != 64))
 		return -EOPNOTSUPP;
 	return insn_locate(insn, &insn->operands[index], 0, bits / 8, access,
 			   span);
@@ -435,10 +435,10 @@ static int do_string(struct insn *insn, bool needs_touch)
 		ret = locate_element(insn, &element);
 		if (!ret && needs_touch && !insn->touched)
 			return i ? 0 : -EOPNOTSUPP;
+		/* What stops an element other than the first does so again, by the next exit. */
 		if (ret)
-			return ret;
+			return i && ret != -EAGAIN ? 0 : ret;
 		transfer(insn, &element);
-		/* That element is made again, by the next exit. */
 		if (insn->error)
 			return i ? 0 : insn->error;
 		step_all(insn, &element);
@@ -463,6 +463,7 @@ static void begin(struct insn *insn, int vm, struct wisp_vcpu_page *page,
 	insn->device_page = INSN_NO_PAGE;
 	insn->in_slot = false;
 	insn->touched = false;
+	insn->ended = false;
 	insn->error = 0;
 }
 
@@ -472,8 +473,10 @@ static int finish(struct insn *insn, struct wisp_vcpu_page *page, int ret)
 	if (ret && ret != -EAGAIN)
 		return ret;
 	page->dirty |= WISP_STATE_GENERAL;
-	if (!ret)
+	if (!ret) {
+		page->complete = insn->ended;
 		return 0;
+	}
 	page->state.general.rflags |= FLAG_RF;
 	page->state.control.cr2 = insn->fault_gva;
 	page->dirty |= WISP_STATE_CONTROL;
@@ -556,7 +559,7 @@ int wisp_assist_memory(int vm, struct wisp_vcpu_page *page,
 		return -EINVAL;
 	if (exit->memory.flags & WISP_MEMORY_IO)
 		return -EIO;
-	if (exit->memory.flags & WISP_MEMORY_WALK ||
+	if (exit->memory.flags & (WISP_MEMORY_WALK | WISP_MEMORY_DELIVERY) ||
 	    exit->memory.access & WISP_PROT_EXEC)
 		return -EOPNOTSUPP;
 	begin(&insn, vm, page, io);

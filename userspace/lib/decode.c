@@ -44,6 +44,8 @@ const struct decoded *decode(ZydisMachineMode mode, uint8_t *bytes, size_t size)
 		return decoded;
 
 	decoded->key[1] = 0;
+	/* What it lacks is ZYDIS_OPERAND_TYPE_UNUSED, and not of the one before it. */
+	memset(decoded->operands, 0, sizeof(decoded->operands));
 	ZydisDecoderInit(&decoder, mode, stack_width(mode));
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &decoded->insn,
 						 decoded->operands)))

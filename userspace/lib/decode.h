@@ -14,7 +14,7 @@
  * struct decoded - an instruction
  * @key: what it was decoded from: INSN_SIZE bytes, then their number and the mode
  * @insn: by Zydis
- * @operands: of @insn, the hidden ones too
+ * @operands: of @insn, the hidden ones too; behind them ZYDIS_OPERAND_TYPE_UNUSED
  */
 struct decoded {
 	uint64_t key[2];

@@ -126,6 +126,7 @@ void insn_advance(struct insn *insn)
 
 	general->rip = rip & alu_mask(insn->bits);
 	general->rflags &= ~FLAG_RF;
+	insn->ended = true;
 }
 
 /* ---- registers ---------------------------------------------------------- */
@@ -306,25 +307,21 @@ static void access_device(struct insn *insn, uint64_t gpa, bool read,
 }
 
 /* No device answers for RAM that is there, but for which the host has no page. */
-static bool note_error(struct insn *insn, int ret)
+static bool done(struct insn *insn, int ret)
 {
-	if (ret != -ENOMEM && ret != -EIO)
-		return false;
-	insn->error = ret;
-	return true;
+	if (ret == -ENOMEM || ret == -EIO)
+		insn->error = ret;
+	return !ret || insn->error;
 }
 
 static void read_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 		      unsigned int size)
 {
 	bool device = page_of(gpa) == insn->device_page && !insn->in_slot;
-	int ret = -EFAULT;
 
 	if (insn->error)
 		return;
-	if (!device)
-		ret = walk_read(insn->walk.vm, insn->walk.io, gpa, data, size);
-	if (ret && !note_error(insn, ret))
+	if (device || !done(insn, walk_read(insn->walk.vm, insn->walk.io, gpa, data, size)))
 		access_device(insn, gpa, true, data, size);
 }
 
@@ -332,14 +329,11 @@ static void write_part(struct insn *insn, uint64_t gpa, uint8_t *data,
 		       unsigned int size)
 {
 	bool device = page_of(gpa) == insn->device_page;
-	int ret = -EFAULT;
 
 	/* Nobody gets what was not read. */
 	if (insn->error)
 		return;
-	if (!device)
-		ret = wisp_write(insn->walk.vm, gpa, data, size);
-	if (ret && !note_error(insn, ret))
+	if (device || !done(insn, wisp_write(insn->walk.vm, gpa, data, size)))
 		access_device(insn, gpa, false, data, size);
 }
 

@@ -23,6 +23,7 @@
  * @touched: an operand lies in that page
  * @fault_gva: address of the page fault, where a function returned -EAGAIN
  * @fault_code: its error code
+ * @ended: nothing of the instruction is left to do
  * @error: why an access to RAM failed: -ENOMEM, -EIO; none is made then. Or 0
  * @decoded: by Zydis
  * @operands: of @decoded, the hidden ones too
@@ -36,6 +37,7 @@ struct insn {
 	bool touched;
 	uint64_t fault_gva;
 	uint32_t fault_code;
+	bool ended;
 	int error;
 	const ZydisDecodedInstruction *decoded;
 	const ZydisDecodedOperand *operands;

@@ -232,27 +232,29 @@ static int lock_folder(const struct wisp_saved *saved, int dir)
 
 /*
  * A file in the way may be somebody's. What an attempt that came to no end has left
- * is empty, or has its last page: that is written first.
+ * is empty, or has @expected: in its last page, where @is_memory.
  */
-static int check_memory(const struct wisp_saved *saved, int dir)
+static int check_left(const struct wisp_saved *saved, int dir, const char *name,
+		      const char *expected, bool is_memory)
 {
-	char found[sizeof(memory_magic)] = "";
-	struct stat st;
+	char found[sizeof(magic)] = "";
 	bool is_ours = false;
+	struct stat st;
 	int fd;
 
-	fd = openat(dir, MEMORY, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
 		is_ours = !st.st_size ||
 			  (!read_all(fd, found, sizeof(found),
-				     (st.st_size - 1) & -(off_t)PAGE) &&
-			   !memcmp(found, memory_magic, sizeof(found)));
+				     is_memory ? (st.st_size - 1) & -(off_t)PAGE : 0) &&
+			   !memcmp(found, expected, sizeof(found)));
 	if (fd >= 0)
 		close(fd);
 	return is_ours ? 0 : fail(saved, -EEXIST,
-				  "there is a file \"memory\" that is no snapshot's: give another folder");
+				  "there is a file \"%s\" that is no snapshot's: give another folder",
+				  name);
 }
 
 static int save_memory(const struct wisp_saved *saved, int snapshot, int dir,
@@ -408,7 +410,7 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 	memcpy(header->vendor + 8, &leaf->ecx, 4);
 	header->signature = find_leaf(host->cpuid, leaves, 1, 0)->eax;
 	header->xcr0 = host->query.xcr0;
-	header->tsc_khz = host->query.tsc_khz;
+	header->tsc_khz = saved->tsc_khz ?: host->query.tsc_khz;
 
 	slots = (void *)(header + 1);
 	to = append(slots, saved->slots, saved->slot_count * sizeof(*slots));
@@ -435,7 +437,9 @@ static int save(const struct wisp_saved *saved, const struct host *host,
 	if (!faccessat(dir, STATE, F_OK, 0))
 		return fail(saved, -EEXIST,
 			    "there is a snapshot already: give another folder");
-	ret = check_memory(saved, dir);
+	/* Of a memory the last page is written first. */
+	ret = check_left(saved, dir, MEMORY, memory_magic, true) ?:
+	      check_left(saved, dir, NEW_STATE, magic, false);
 	if (ret)
 		return ret;
 	header = make_state(saved, snapshot, host, &ret);
@@ -579,6 +583,7 @@ static int take_apart(struct wisp_saved *saved, struct header *header,
 	saved->vcpu_count = header->vcpu_count;
 	saved->extra_size = header->extra_size;
 	saved->vm_flags = header->vm_flags;
+	saved->tsc_khz = header->tsc_khz;
 	if (saved->vm_flags & (WISP_VM_FORK | WISP_VM_WINDOW))
 		return damaged(saved, "damaged: it has flags that none has");
 	return check_slots(saved, header);

@@ -226,8 +226,8 @@ int wisp_snapshot_flags(int vm, uint32_t flags);
  * @snapshot: snapshot fd: of this VM or of a relative; -1: the one last taken,
  *	reset to or forked from
  *
- * Return: 0, or -EBADF, -EBUSY (a vCPU runs), -EINVAL (@snapshot is none, is of
- * another VM, or there is none yet), -ENOMEM.
+ * Return: 0, or -EBADF, -EBUSY (a vCPU runs), -EDQUOT (a vCPU that only the snapshot
+ * has), -EINVAL (@snapshot is none, is of another VM, or there is none yet), -ENOMEM.
  */
 int wisp_reset(int vm, int snapshot);
 
@@ -424,6 +424,8 @@ struct wisp_saved_slot {
  * @slot_count: how many
  * @vcpu_count: vCPUs, whose indices begin with 0
  * @vm_flags: WISP_VM_STOPPED_CLOCK, WISP_VM_DETERMINISTIC or zero, as it was made
+ * @tsc_khz: the rate of the TSC that its guest knows: of the host where that booted;
+ *	0: this one's
  * @cpuid: its CPUID table; NULL: the one that a new VM has
  * @cpuid_count: entries
  * @msrs: its MSR policy
@@ -445,6 +447,7 @@ struct wisp_saved {
 	const void *extra;
 	size_t extra_size;
 	uint32_t vm_flags;
+	uint32_t tsc_khz;
 	void *data;
 	char *error;
 	size_t error_size;
@@ -547,13 +550,14 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  * Assists: complete, in the shared page, what the driver leaves to the VMM.
  * They need the general, segments and control groups in page->state: ask for
  * WISP_ASSIST_WANT in page->want, or get them after such an exit with
- * wisp_get_state(). They set page->dirty, so that the next run goes on behind
- * the instruction, or with the next element of a REP that was not done whole.
+ * wisp_get_state(). They set page->dirty and page->complete, so that the next run
+ * goes on behind the instruction, or with the next element of a REP that was not
+ * done whole.
  *
  * An operand in RAM whose page is not there puts a #PF into page->inject; that
  * is a success, too: run again.
  *
- * Limits: no single step (RFLAGS.TF) is reported behind the instruction; of two
+ * Limits: no single step (RFLAGS.TF) is reported between two elements of a REP; of two
  * memory operands the one that did not exit is not checked against its
  * segment's limit, nor any page but that of the exit against wisp_protect(): RAM
  * there is read and written. What reads and writes a page of which wisp_protect()
