@@ -95,6 +95,18 @@ ended 5 'kill'
 grep -q '^wisp: killed by gdb' "$tmp/wisp"
 result 'kill: why'
 
+# An idle guest, whose next tick comes while it stands at its HLT.
+start --kernel /selftests/pvh/idle
+debug /selftests/pvh/idle <<'END'
+shell (sleep 1; kill -INT $PPID) &
+continue
+printf "idle %d\n", $pc == &idle + 1 || $pc == &idle + 2
+shell sleep 1
+detach
+END
+says 'idle: stands at its HLT' '^idle 1$'
+ended 2 'idle: goes on'
+
 # gdb is killed: the guest goes on. Another comes later, and interrupts it.
 start --kernel $GUEST
 debug $GUEST <<'END'

@@ -126,10 +126,12 @@ static void print_lines(unsigned long number, const struct script *script,
 	const char *end = at + script->output.size;
 
 	while (at < end) {
-		const char *next = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1;
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		const char *next = newline ? newline : end;
 
-		printf("%lu: %.*s", number, (int)(next - at), at);
-		at = next;
+		/* The last one has none where memory ended. */
+		printf("%lu: %.*s\n", number, (int)(next - at), at);
+		at = newline ? newline + 1 : end;
 	}
 	fflush(stdout);
 	if (!script->has_ended)

@@ -26,6 +26,7 @@
 
 /* Memory per packet: two digits a byte. */
 #define CHUNK		4096
+#define PACKETS_MAX	64
 
 #define OK		"OK"
 #define BAD_PACKET	"E16"	/* EINVAL */
@@ -709,9 +710,12 @@ static void look(struct gdb *gdb)
 	}
 }
 
+/* Some at a time: who looks at signals has a turn, too. */
 static enum gdb_wish serve_packets(struct gdb *gdb)
 {
-	while (gdb->stands && !gdb->is_killed) {
+	for (int i = 0; gdb->stands && !gdb->is_killed; i++) {
+		if (i == PACKETS_MAX)
+			return GDB_WAIT;
 		switch (rsp_read(&gdb->rsp)) {
 		case RSP_PACKET:
 			take_packet(gdb);
@@ -726,6 +730,11 @@ static enum gdb_wish serve_packets(struct gdb *gdb)
 		}
 	}
 	return gdb->is_killed ? GDB_KILL : GDB_RUN;
+}
+
+bool gdb_has_input(const struct gdb *gdb)
+{
+	return rsp_has_input(&gdb->rsp);
 }
 
 enum gdb_wish gdb_serve(struct gdb *gdb)

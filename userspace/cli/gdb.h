@@ -65,6 +65,9 @@ enum gdb_wish {
 enum gdb_wish gdb_serve(struct gdb *gdb);
 int gdb_fd(const struct gdb *gdb);
 
+/* Whether some of it was received already: nothing to wait for. */
+bool gdb_has_input(const struct gdb *gdb);
+
 /* Before a run: adds what it needs to page->flags. */
 void gdb_prepare(struct gdb *gdb);
 

@@ -252,6 +252,11 @@ static void handle_halt(struct machine *machine)
 			   "the guest halted with interrupts off");
 		return;
 	}
+	/* One was injected before, and now comes: the HLT is over. */
+	if (page->exit.flags & WISP_EXIT_INTR_PENDING) {
+		page->complete = 1;
+		return;
+	}
 	for (;;) {
 		uint64_t now = machine_now(machine);
 
@@ -392,7 +397,7 @@ static void serve_debugger(struct machine *machine)
 		if (wish != GDB_WAIT)
 			break;
 		fds[1].fd = gdb_fd(machine->gdb);
-		poll(fds, 2, -1);
+		poll(fds, 2, gdb_has_input(machine->gdb) ? 0 : -1);
 		if (fds[0].revents)
 			eventfd_read(machine->wake_fd, &count);
 		check_ending(machine, start);
@@ -403,6 +408,8 @@ static void serve_debugger(struct machine *machine)
 	if (machine->deadline != UINT64_MAX)
 		set_deadline(machine, machine->deadline +
 			     machine_now(machine) - start);
+	/* That was of an exit completed, which it need not be now, and gdb changes RFLAGS. */
+	machine->accepts = false;
 }
 
 static int run_once(struct machine *machine, uint64_t now)
@@ -438,6 +445,7 @@ void machine_run(struct machine *machine)
 		if (machine->gdb && gdb_is_due(machine->gdb)) {
 			serve_debugger(machine);
 			now = machine_now(machine);
+			check_ending(machine, now);
 			continue;
 		}
 		if (save_is_due(machine)) {
