@@ -352,9 +352,11 @@ static void flush_l1d(void)
 	/* The TLB first: what walks of tables load would be in the cache, too. */
 	for (at = 0; at < L1D_BYTES; at += PAGE_SIZE)
 		READ_ONCE(l1d_pages[at]);
+	/* These end before the others begin, and those before the guest runs. */
 	rmb();
 	for (at = 0; at < L1D_BYTES; at += SMP_CACHE_BYTES)
 		READ_ONCE(l1d_pages[at]);
+	/* As said. */
 	rmb();
 }
 

@@ -241,6 +241,7 @@ static void single_step(void)
 /* An event is delivered to a stack that is no memory: no instruction does that. */
 static void delivery(void)
 {
+	const uint16_t handler[2] = { CODE + 3, 0 };
 	struct wisp_vcpu_page before;
 
 	if (!start(guest_delivery, guest_delivery_end))
@@ -262,7 +263,7 @@ static void delivery(void)
 	page->complete = 0;
 	page->state.segments.ss.base = 0;
 	page->dirty = WISP_STATE_SEGMENTS;
-	CHECK(!wisp_write(vm, 4 * 6, &(uint16_t[2]){ CODE + 3, 0 }, 4));
+	CHECK(!wisp_write(vm, 4 * 6, handler, sizeof(handler)));
 	CHECK(run());
 	CHECK_EQUAL(page->state.general.rsp, 0x100 - 6);
 	CHECK(!went_wrong);

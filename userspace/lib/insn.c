@@ -125,7 +125,6 @@ void insn_advance(struct insn *insn)
 	uint64_t rip = general->rip + insn->decoded->length;
 
 	general->rip = rip & alu_mask(insn->bits);
-	general->rflags &= ~FLAG_RF;
 	insn->ended = true;
 }
 

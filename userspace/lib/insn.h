@@ -21,9 +21,9 @@
  * @device_page: gpa of the page that the exit is about, or INSN_NO_PAGE
  * @in_slot: that page is in a slot, which may be read
  * @touched: an operand lies in that page
+ * @ended: nothing of the instruction is left to do
  * @fault_gva: address of the page fault, where a function returned -EAGAIN
  * @fault_code: its error code
- * @ended: nothing of the instruction is left to do
  * @error: why an access to RAM failed: -ENOMEM, -EIO; none is made then. Or 0
  * @decoded: by Zydis
  * @operands: of @decoded, the hidden ones too
@@ -35,9 +35,9 @@ struct insn {
 	uint64_t device_page;
 	bool in_slot;
 	bool touched;
+	bool ended;
 	uint64_t fault_gva;
 	uint32_t fault_code;
-	bool ended;
 	int error;
 	const ZydisDecodedInstruction *decoded;
 	const ZydisDecodedOperand *operands;
