@@ -57,6 +57,10 @@ int wisp_handle_host_work(void);
 #define wisp_handle_host_work()	xfer_to_guest_mode_handle_work()
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+#define release_fault_lock(vmf)		mmap_read_unlock((vmf)->vma->vm_mm)
+#endif
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
 #include <linux/cc_platform.h>
 

@@ -5,6 +5,7 @@
  * The mapping is PFNMAP: get_user_pages() refuses it, so nobody can hold a page of a
  * guest behind the driver's back.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
@@ -38,18 +39,20 @@ static int insert_page(void *arg, const struct wisp_memory_page *page)
 
 /*
  * A file's page, while nobody waits for the process's mappings; a second try, which
- * finds it or its error, may not let go of them.
+ * finds it or reads again, may not let go of them.
  */
 static vm_fault_t fetch_unlocked(struct wisp_memory *memory, struct vm_fault *vmf)
 {
 	pgoff_t index = vmf->pgoff;
+	struct file *file;
 
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
-	wisp_memory_get(memory);
-	mmap_read_unlock(vmf->vma->vm_mm);
+	/* The object's, and the module's. */
+	file = get_file(vmf->vma->vm_file);
+	release_fault_lock(vmf);
 	wisp_memory_fetch(memory, index);
-	wisp_memory_put(memory);
+	fput(file);
 	return VM_FAULT_RETRY;
 }
 

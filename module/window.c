@@ -113,7 +113,7 @@ static vm_fault_t fault(struct vm_fault *vmf)
 	struct wisp_window *window = vmf->vma->vm_private_data;
 	struct page *page = xa_load(&window->pages, vmf->pgoff);
 
-	/* As in memory.c. */
+	/* As in mapping.c. */
 	if (!page || fatal_signal_pending(current))
 		return VM_FAULT_SIGBUS;
 	return vmf_insert_pfn(vmf->vma, vmf->address, page_to_pfn(page));

@@ -127,11 +127,16 @@ static u64 get_cr0(const struct svm_vcpu *svm)
 {
 	u64 cr0 = svm->vmcb->save.cr0;
 
-	return cr0 == (svm->cr0 & ~(u64)CR0_CACHE) ? svm->cr0 : cr0;
+	/* ET is 1, whatever is set. */
+	return (cr0 ^ svm->cr0) & ~(u64)(CR0_CACHE | X86_CR0_ET) || cr0 & CR0_CACHE ?
+		       cr0 : svm->cr0;
 }
 
 static void set_cr0(struct svm_vcpu *svm, u64 cr0)
 {
+	/* What the guest has made of it stays. */
+	if (cr0 == get_cr0(svm))
+		return;
 	svm->cr0 = cr0;
 	svm->vmcb->save.cr0 = cr0 & ~(u64)CR0_CACHE;
 }

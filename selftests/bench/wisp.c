@@ -213,8 +213,10 @@ static void run(struct machine *m, enum stop why)
 		     wisp_exit_name(m->page->exit.reason), m->page->exit.rip,
 		     wisp_exit_name(reasons[why]));
 	m->complete = why != STOP_MEMORY;
-	if (why == STOP_MEMORY)
+	if (why == STOP_MEMORY) {
 		assist(m);
+		m->complete = m->page->complete;
+	}
 }
 
 static void interrupt(struct machine *m, unsigned int vector)

@@ -248,8 +248,9 @@ static enum guest_mode make_guest(struct fuzz *f)
 static bool completable(const struct wisp_exit *exit)
 {
 	switch (exit->reason) {
+	case WISP_EXIT_MEMORY:
+		return !(exit->memory.flags & WISP_MEMORY_DELIVERY);
 	case WISP_EXIT_PORT:
-		return !(exit->port.flags & WISP_PORT_STRING);
 	case WISP_EXIT_MSR:
 	case WISP_EXIT_HLT:
 	case WISP_EXIT_HYPERCALL:

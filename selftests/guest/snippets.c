@@ -656,11 +656,21 @@ TEST_F(guest, without_completion_the_port_is_met_again)
 	}
 }
 
-/* A STRING exit is the VMM's (libwisp's) to do; there is no completion. */
-TEST_F(guest, string_io_has_no_completion)
+/* A STRING exit is the VMM's (libwisp's) to do, RIP too; it is completed once. */
+TEST_F(guest, string_io_is_completed_where_rip_is)
 {
 	GUEST_LOAD(&self->g, LONG64, outsb);
 	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	self->g.page->complete = 1;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	EXPECT_EQ((__u64)GUEST_CODE, self->g.page->exit.rip);
+	self->g.page->state.general.rip = GUEST_CODE + 1;
+	self->g.page->dirty = WISP_STATE_GENERAL;
+	self->g.page->complete = 1;
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ((__u64)GUEST_CODE + 1, self->g.page->exit.rip);
+	ASSERT_EQ(0, raw_kick(self->g.vm, 0));
+	ASSERT_EQ(WISP_EXIT_KICKED, guest_run(&self->g));
 	self->g.page->complete = 1;
 	EXPECT_EQ(-EINVAL, raw_run(self->g.vm, 0));
 	EXPECT_EQ(WISP_FIELD(complete), self->g.page->field);

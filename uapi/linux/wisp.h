@@ -889,7 +889,8 @@ struct wisp_audit {
  *
  * All that a snapshot has comes back: memory, slots and protections, the state
  * of the vCPUs. A vCPU that was created later is as new; one that only the snapshot
- * has is created, which may be EBUSY or EDQUOT as there. Memory that the VMM
+ * has is created, which may be EBUSY or EDQUOT as there, and is there even where the
+ * reset then fails. Memory that the VMM
  * wrote, by its mapping or by write(), comes back like what the guest wrote. The
  * cost is that of the pages written since. EBUSY: a vCPU runs, or another VM has a
  * slot on what would be written here again. EINVAL: @snapshot is of a VM that is no

@@ -296,6 +296,7 @@ static void machine_state(struct machine *machine, struct state *state)
 
 int machine_open_folder(const char *path, struct ending *ending)
 {
+	const char *in_the_way = "memory";
 	int dir;
 
 	if (mkdir(path, 0700) && errno != EEXIST)
@@ -307,15 +308,15 @@ int machine_open_folder(const char *path, struct ending *ending)
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: %s: give a folder that can be written",
 			   path, strerror(errno));
-	else if (!faccessat(dir, "memory", F_OK, AT_SYMLINK_NOFOLLOW) &&
-		 faccessat(dir, "state", F_OK, 0))
-		ending_set(ending, ENDING_ERROR,
-			   "--snapshot %s: there is a file \"memory\": remove it, or give another folder",
-			   path);
 	else if (!faccessat(dir, "state", F_OK, 0))
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: there is a snapshot already: give another folder",
 			   path);
+	else if (!faccessat(dir, in_the_way, F_OK, AT_SYMLINK_NOFOLLOW) ||
+		 !faccessat(dir, in_the_way = "state.new", F_OK, AT_SYMLINK_NOFOLLOW))
+		ending_set(ending, ENDING_ERROR,
+			   "--snapshot %s: there is a file \"%s\": remove it, or give another folder",
+			   path, in_the_way);
 	else
 		return dir;
 	close_fd(dir);

@@ -226,8 +226,9 @@ int wisp_snapshot_flags(int vm, uint32_t flags);
  * @snapshot: snapshot fd: of this VM or of a relative; -1: the one last taken,
  *	reset to or forked from
  *
- * Return: 0, or -EBADF, -EBUSY (a vCPU runs), -EDQUOT (a vCPU that only the snapshot
- * has), -EINVAL (@snapshot is none, is of another VM, or there is none yet), -ENOMEM.
+ * Return: 0, or -EBADF, -EBUSY (a vCPU runs, or one that only the snapshot has finds no
+ * place in the window), -EDQUOT (likewise), -EINTR (a signal that kills), -EINVAL
+ * (@snapshot is none, is of another VM, or there is none yet), -ENOMEM.
  */
 int wisp_reset(int vm, int snapshot);
 
