@@ -294,9 +294,16 @@ static void machine_state(struct machine *machine, struct state *state)
 	acpi_state(&machine->acpi, state);
 }
 
+/* What a save would not replace, or NULL. */
+static const char *in_the_way(int dir)
+{
+	if (!faccessat(dir, "memory", F_OK, AT_SYMLINK_NOFOLLOW))
+		return "memory";
+	return faccessat(dir, "state.new", F_OK, AT_SYMLINK_NOFOLLOW) ? NULL : "state.new";
+}
+
 int machine_open_folder(const char *path, struct ending *ending)
 {
-	const char *in_the_way = "memory";
 	int dir;
 
 	if (mkdir(path, 0700) && errno != EEXIST)
@@ -312,11 +319,10 @@ int machine_open_folder(const char *path, struct ending *ending)
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: there is a snapshot already: give another folder",
 			   path);
-	else if (!faccessat(dir, in_the_way, F_OK, AT_SYMLINK_NOFOLLOW) ||
-		 !faccessat(dir, in_the_way = "state.new", F_OK, AT_SYMLINK_NOFOLLOW))
+	else if (in_the_way(dir))
 		ending_set(ending, ENDING_ERROR,
 			   "--snapshot %s: there is a file \"%s\": remove it, or give another folder",
-			   path, in_the_way);
+			   path, in_the_way(dir));
 	else
 		return dir;
 	close_fd(dir);
