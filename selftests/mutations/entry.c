@@ -54,9 +54,9 @@ static const struct {
 	ROW(VMX, segments.gdt.base, NOT_CANONICAL),
 	ROW(VMX, segments.idt.base, NOT_CANONICAL),
 	ROW(VMX, msrs.sysenter_esp, NOT_CANONICAL),
-	/* PG and not PE; NW and not CD */
+	/* PG and not PE; what is no bit of it */
 	ROW(VMX, control.cr0, 0x80000020),
-	ROW(SVM, control.cr0, 0xa0000031),
+	ROW(SVM, control.cr0, 1ULL << 40 | 0x80000031),
 	ROW(SVM, control.efer, 1ULL << 40),
 #undef ROW
 };
