@@ -519,10 +519,11 @@ static int prepare_fault_over(struct machine *m)
 	return prepare_over(m) ?: prepare_fault_of(m, m->fd, LOW_SIZE);
 }
 
-/* A hole, for which the file is to have a page. */
+/* A hole, for which the file is to have a page. What fails without mmap_lock is tried again. */
 FIXTURE_VARIANT_ADD(fail_nth, fault_read_over) {
 	.name = "first read of a mapped page of a file",
 	.stage = VCPU,
+	.retries = true,
 	.errnos = { ENOMEM },
 	.prepare = prepare_fault_over,
 	.call = call_fault_read,
