@@ -72,7 +72,7 @@ static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
 static void arm(struct wisp_vcpu *vcpu)
 {
 	u64 left = vcpu->window_end - vcpu->run_time;
-	u64 deadline = vcpu->window_start + left;
+	u64 deadline = rdtsc() + left;
 	u64 ns;
 
 	if (timer_serves(vcpu, deadline))
@@ -85,7 +85,6 @@ static void arm(struct wisp_vcpu *vcpu)
 
 void wisp_budget_enter(struct wisp_vcpu *vcpu)
 {
-	vcpu->window_start = rdtsc();
 	vcpu->window_end = end_of_window(vcpu);
 	if (vcpu->window_end > vcpu->run_time)
 		arm(vcpu);

@@ -421,6 +421,7 @@ static int run_window(struct wisp_vcpu *vcpu)
 		/* Timers are the host's data: before that flushes the L1D cache. */
 		wisp_budget_enter(vcpu);
 		static_call(wisp_window_enter)(vcpu);
+		/* What opening the window took is not the guest's time. */
 		vcpu->window_start = rdtsc();
 		wisp_clock_enter(vcpu);
 

@@ -25,7 +25,7 @@
 /* Touched by its own CPU, in a window. */
 struct svm_cpu {
 	u64 efer;		/* the host's */
-	u64 hsave;		/* VM_HSAVE_PA, as it was found */
+	u64 hsave;		/* VM_HSAVE_PA, as it was found last, if that was not ours alone */
 	u64 tsc_ratio;		/* KVM's, where it is shared */
 	bool shared;		/* SVM is on, and not ours */
 };
@@ -44,15 +44,16 @@ static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
 int svm_cpu_enable(void)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
-	u64 own = this_cpu_read(wisp_hw_hpa);
+	u64 own = this_cpu_read(wisp_hw_hpa), found;
 
 	cpu->efer = native_rdmsrq(MSR_EFER);
 	cpu->shared = cpu->efer & EFER_SVME;
 	if (!cpu->shared)
 		native_wrmsrq(MSR_EFER, cpu->efer | EFER_SVME);
-	cpu->hsave = native_rdmsrq(MSR_VM_HSAVE_PA);
-	if (likely(cpu->hsave == own && !cpu->shared))
+	found = native_rdmsrq(MSR_VM_HSAVE_PA);
+	if (likely(found == own && !cpu->shared))
 		return 0;
+	cpu->hsave = found;
 	native_wrmsrq(MSR_VM_HSAVE_PA, own);
 	wisp_ledger_enable();
 	wisp_hw_forget();
