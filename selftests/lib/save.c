@@ -26,6 +26,7 @@
 #define COUNTER		0x3000
 #define NOBODY		65534
 #define SAVERS		8
+#define VCPUS		2
 
 /* 16-bit: 1: incb COUNTER; hlt; jmp 1b */
 static const uint8_t count[] = { 0xfe, 0x06, 0x00, 0x30, 0xf4, 0xeb, 0xf9 };
@@ -61,7 +62,7 @@ static struct wisp_saved to_save(void)
 	return (struct wisp_saved){
 		.slots = slots,
 		.slot_count = 2,
-		.vcpu_count = 1,
+		.vcpu_count = VCPUS,
 		.msrs = msrs,
 		.msr_count = 1,
 		.extra = "devices",
@@ -90,6 +91,7 @@ static bool run(int fd, struct wisp_vcpu_page *p)
 static void create(void)
 {
 	struct wisp_create_vm arg = { .flags = WISP_VM_STOPPED_CLOCK };
+	struct wisp_state state;
 
 	sys = wisp_open();
 	vm = wisp_create_vm_as(sys, &arg);
@@ -108,6 +110,11 @@ static void create(void)
 	page->state.segments.cs.base = 0;
 	page->state.segments.cs.selector = 0;
 	page->state.general.rip = CODE;
+	/* The other vCPU never runs. */
+	state = page->state;
+	state.general.r15 = 0x1616;
+	CHECK(!wisp_create_vcpu(vm, 1, NULL));
+	CHECK(!wisp_set_state(vm, 1, WISP_STATE_GENERAL, &state, NULL));
 	page->state.general.r15 = 0x1515;
 	page->state.xsave[512] |= 3;
 	page->state.xsave[160] = 0x77;	/* XMM0 */
@@ -185,7 +192,7 @@ static void goes_on(void)
 		return;
 	CHECK_EQUAL(saved.slot_count, 2);
 	CHECK_EQUAL(saved.slots[1].gpa, HIGH_GPA);
-	CHECK_EQUAL(saved.vcpu_count, 1);
+	CHECK_EQUAL(saved.vcpu_count, VCPUS);
 	CHECK_EQUAL(saved.msr_count, 1);
 	CHECK(saved.extra_size == 8 && !strcmp(saved.extra, "devices"));
 	for (int i = 0; i < 2; i++) {
@@ -199,6 +206,8 @@ static void goes_on(void)
 	CHECK_EQUAL(state.general.r15, 0x1515);
 	CHECK_EQUAL(state.general.rip, CODE + 5);
 	CHECK_EQUAL(state.xsave[160], 0x77);
+	CHECK(!wisp_get_state(forks[0], 1, WISP_STATE_GENERAL, &state));
+	CHECK_EQUAL(state.general.r15, 0x1616);
 	CHECK(!wisp_get_state(snapshot, 0, WISP_STATE_MSRS, &state));
 	tsc = state.msrs.tsc;
 	CHECK(!wisp_get_state(forks[0], 0, WISP_STATE_MSRS, &state));
@@ -567,11 +576,11 @@ static void fails_without_a_trace(void)
 	struct wisp_saved_slot wrong = slots[1];
 
 	CHECK(!unlinkat(dir, "state", 0));
-	saved.vcpu_count = 2;
+	saved.vcpu_count = VCPUS + 1;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -ENOENT);
 	saved.vcpu_count = 0;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EINVAL);
-	saved.vcpu_count = 1;
+	saved.vcpu_count = VCPUS;
 	saved.extra_size = 64 << 20;
 	CHECK_EQUAL(wisp_snapshot_save(sys, snapshot, dir, &saved), -EFBIG);
 	saved.extra_size = 8;

@@ -515,6 +515,131 @@ TEST_F(snapshots, kicked_while_run)
 	close(s);
 }
 
+/* RDI: its word. RBX, which it counts with, is what that has, or one more. */
+SNIPPET(count, 64,
+	"1:	inc %rbx\n"
+	"	mov %rbx, (%rdi)\n"
+	"	jmp 1b");
+
+#define VCPUS		4
+#define COUNTER(vcpu)	(BASE + (vcpu) * PAGE)
+#define SEED(vcpu)	(0x5eedUL << 8 | (vcpu))
+
+struct counter {
+	struct _test_data_snapshots *self;
+	int vcpu;
+	pthread_t thread;
+};
+
+static void *count_by_guest(void *data)
+{
+	struct counter *c = data;
+
+	while (!stopped(c->self)) {
+		int ret = guest_run_vcpu(&c->self->g, c->vcpu);
+
+		/* EBUSY while the snapshot is taken. */
+		if (ret != WISP_EXIT_KICKED && ret != -EBUSY)
+			wrong(c->self);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* @fd: a snapshot, or a VM that does not run. Returns how far it has counted. */
+static __u64 expect_counter(struct __test_metadata *_metadata, int fd, int vcpu)
+{
+	struct wisp_state state;
+	__u64 word = 0;
+
+	EXPECT_EQ(0, raw_get_state(fd, vcpu, WISP_STATE_GENERAL | WISP_STATE_MSRS,
+				   &state));
+	EXPECT_EQ(8, pread(fd, &word, 8, COUNTER(vcpu)));
+	EXPECT_GE(1, state.general.rbx - word);
+	EXPECT_EQ(COUNTER(vcpu), state.general.rdi);
+	EXPECT_EQ(SEED(vcpu), state.general.r15);
+	EXPECT_EQ(SEED(vcpu), state.msrs.sysenter_esp);
+	return state.general.rbx;
+}
+
+/* In a fork it goes on from there. */
+static void expect_more(struct __test_metadata *_metadata, int fork, int vcpu, __u64 n)
+{
+	struct wisp_vcpu_page *page;
+
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fork, vcpu * PAGE);
+	ASSERT_NE(MAP_FAILED, page);
+	page->budget_ns = 100000;
+	ASSERT_EQ(0, raw_run(fork, vcpu));
+	EXPECT_EQ(WISP_EXIT_BUDGET, page->exit.reason);
+	munmap(page, PAGE);
+	EXPECT_LE(n, expect_counter(_metadata, fork, vcpu));
+}
+
+/* Of several vCPUs that run none is left out, and none goes on. */
+TEST_F(snapshots, of_several_vcpus_that_run)
+{
+	struct guest *g = &self->g;
+	struct counter counters[VCPUS];
+	struct wisp_audit audit;
+	int s, fork;
+
+	for (int i = 0; i < VCPUS; i++) {
+		struct wisp_state *state;
+
+		if (i)
+			ASSERT_EQ(0, guest_add_vcpu(g, i));
+		guest_load_at(g, i, LONG64, GUEST_CODE, count, count_end);
+		state = &g->pages[i]->state;
+		state->general.rdi = COUNTER(i);
+		state->general.rbx = 0;
+		state->general.r15 = SEED(i);
+		state->msrs.sysenter_esp = SEED(i);
+		*(__u64 *)guest_at(g, COUNTER(i)) = 0;
+		counters[i] = (struct counter){ .self = self, .vcpu = i };
+		ASSERT_EQ(0, raw_set_state(g->vm, i, STATE_ALL, state, NULL));
+		g->pages[i]->dirty = 0;
+		g->pages[i]->want = 0;
+		g->pages[i]->budget_ns = 0;
+		ASSERT_EQ(0, pthread_create(&counters[i].thread, NULL, count_by_guest,
+					    &counters[i]));
+	}
+	for (int i = 0; i < ROUNDS / 8; i++) {
+		for (int j = 0; j < VCPUS; j++)
+			guest_wait_counting(g, COUNTER(j));
+		s = raw_snapshot_flags(g->vm, WISP_SNAPSHOT_KICK);
+		ASSERT_LE(0, s);
+		fork = raw_fork(g->sys, s);
+		ASSERT_LE(0, fork);
+		for (int j = 0; j < VCPUS; j++) {
+			__u64 n = expect_counter(_metadata, s, j);
+
+			EXPECT_EQ(n, expect_counter(_metadata, fork, j));
+			expect_more(_metadata, fork, j, n);
+		}
+		if (i % 2) {
+			ASSERT_EQ(0, raw_reset_flags(g->vm, s, WISP_RESET_KICK));
+		}
+		ASSERT_EQ(0, raw_audit(fork, s, &audit));
+		EXPECT_EQ(WISP_AUDIT_SAME, audit.what);
+		close(fork);
+		if (i < ROUNDS / 8 - 1)
+			close(s);
+	}
+	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
+	for (int i = 0; i < VCPUS; i++)
+		while (pthread_tryjoin_np(counters[i].thread, NULL)) {
+			raw_kick(g->vm, i);
+			sched_yield();
+		}
+	ASSERT_EQ(0, raw_audit(g->vm, s, &audit));
+	EXPECT_EQ(WISP_AUDIT_SAME, audit.what);
+	for (int i = 0; i < VCPUS; i++)
+		EXPECT_EQ(expect_counter(_metadata, s, i),
+			  expect_counter(_metadata, g->vm, i));
+	close(s);
+}
+
 struct fork_run {
 	int vm;
 	int cpu;
