@@ -62,8 +62,14 @@ info: action=ignore
 # Bochs has no IA32_MISC_ENABLE: the kernel would believe that REP MOVS and STOS are
 # slow, and copy pages otherwise, which no Intel CPU that has VMX asks it to.
 FAST_STRING = 1
+# Nor IA32_MCG_STATUS: after a machine check the interrupted program could go on, and it
+# was this CPU's alone, so that the kernel does not wait for the others.
+RESTARTABLE, LOCAL = 1, 8
 # Address, kind; reset value, reserved and ignored bits, the upper half before the lower.
-MSRS = f"0x1a0 0 00000000 {FAST_STRING:08x} 00000000 00000000 00000000 00000000\n"
+MSRS = f"""\
+0x1a0 0 00000000 {FAST_STRING:08x} 00000000 00000000 00000000 00000000
+0x17a 0 00000000 {RESTARTABLE | LOCAL:08x} 00000000 00000000 ffffffff ffffffff
+"""
 
 # XCHG BX, BX stops the machine, for the debugger's next command.
 TRACE_CONFIG = "magic_break: enabled=1\n"

@@ -422,10 +422,11 @@ class Boot:
         where another one loads x87 state at that moment ("testing.rst")
     one_thread: QEMU has one for all CPUs, in turns: without what goes wrong between
         its threads ("testing.rst"), but also without what only happens at once
-    vmx_locked: the firmware of the lab vmx has locked VMX off; no insmod
+    vmx_locked: the firmware of the lab vmx has locked VMX off
     cpu: more of the CPU's features, as ",+la57"
     module: a path to a wisp.ko, None for the one built for the lab's kernel,
-        False to load none
+        False for none
+    insmod_args: its parameters; None: it is there, but not loaded
     kvm: with the modules of the kernel's KVM in /kvm, and msr.ko loaded
     traces: in Bochs, how many times a program may have its instructions
         traced, each time from one XCHG BX, BX to the next: see trace.py
@@ -474,9 +475,9 @@ class Boot:
         cpio.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n"
                   "nobody:x:65534:65534::/:/bin/sh\n")
         cpio.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
-        insmod = int(bool(module) and not self.vmx_locked)
-        config = {"interactive": int(self.interactive), "insmod": insmod,
-                  "insmod_args": insmod_args, "spare": int(self.spare)}
+        config = {"interactive": int(self.interactive),
+                  "insmod": int(bool(module) and insmod_args is not None),
+                  "insmod_args": insmod_args or "", "spare": int(self.spare)}
         cpio.text("/lab/config", "".join(f"{k}={shlex.quote(str(v))}\n"
                                          for k, v in config.items()))
         if any("\n" in c for c in self.commands):

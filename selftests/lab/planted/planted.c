@@ -3,6 +3,7 @@
  * A module that does wrong when told to, so that the lab can show that it
  * notices. Stands in for wisp.ko in selftests/lab/selftest.
  */
+#include <linux/io.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
@@ -10,7 +11,10 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/version.h>
 
+#include <asm/apic.h>
+#include <asm/cpufeature.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
 #include <asm/tlbflush.h>
@@ -19,6 +23,12 @@ static char *what = "nothing";
 module_param(what, charp, 0444);
 MODULE_PARM_DESC(what, "a fault, or nothing");
 
+/* The one name that all kernels have for it. */
+static void write_msr(u32 msr, u64 value)
+{
+	wrmsr(msr, lower_32_bits(value), upper_32_bits(value));
+}
+
 static void plant_warn(void)
 {
 	WARN(1, "planted");
@@ -26,7 +36,7 @@ static void plant_warn(void)
 
 static void plant_msr(void)
 {
-	native_write_msr(MSR_VM_HSAVE_PA, 1, 0); /* not aligned */
+	write_msr(MSR_VM_HSAVE_PA, 1); /* not aligned */
 }
 
 static void plant_oops(void)
@@ -41,7 +51,12 @@ static void plant_hang(void)
 		cpu_relax();
 }
 
-/* No fault, but what a hypervisor is at for a moment: see selftests/lab/half-on. */
+/* What a host may be like, and no fault: see selftests/lab/half-on. */
+
+/* Later kernels keep these functions of CR4 for KVM. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define HAS_VMXE
+
 static void plant_vmxe(void)
 {
 	unsigned long flags;
@@ -61,7 +76,9 @@ static void take_vmxe(void)
 	local_irq_restore(flags);
 }
 
-/* The same with SVM; VMRUN would save the host's state in page 0 then. */
+#endif
+
+/* With SVM VMRUN would save the host's state in page 0 then. */
 static u8 page0[PAGE_SIZE];
 
 static void plant_svme(void)
@@ -70,8 +87,8 @@ static void plant_svme(void)
 
 	memcpy(page0, __va(0), PAGE_SIZE);
 	local_irq_save(flags);
-	wrmsrl(MSR_EFER, __rdmsr(MSR_EFER) | EFER_SVME);
-	wrmsrl(MSR_VM_HSAVE_PA, 0);
+	write_msr(MSR_EFER, __rdmsr(MSR_EFER) | EFER_SVME);
+	write_msr(MSR_VM_HSAVE_PA, 0);
 	local_irq_restore(flags);
 }
 
@@ -82,9 +99,38 @@ static void take_svme(void)
 	local_irq_save(flags);
 	WARN_ON(!(__rdmsr(MSR_EFER) & EFER_SVME));
 	WARN_ON(__rdmsr(MSR_VM_HSAVE_PA));
-	wrmsrl(MSR_EFER, __rdmsr(MSR_EFER) & ~EFER_SVME);
+	write_msr(MSR_EFER, __rdmsr(MSR_EFER) & ~EFER_SVME);
 	local_irq_restore(flags);
 	WARN_ON(memcmp(page0, __va(0), PAGE_SIZE));
+}
+
+/*
+ * A machine check for each CPU: in the lab's Bochs a delivery mode that hardware
+ * reserves means that. See selftests/mce.
+ */
+static void plant_mce(void)
+{
+	u32 icr = APIC_DEST_ALLINC | 3 << 8;
+
+	if (__rdmsr(MSR_IA32_APICBASE) & X2APIC_ENABLE)
+		write_msr(APIC_BASE_MSR + (APIC_ICR >> 4), icr);
+	else
+		writel(icr, (void __iomem *)(APIC_BASE + APIC_ICR));
+}
+
+/* That the kernel uses FRED, which neither emulator has. */
+static void plant_fred(void)
+{
+#ifdef X86_FEATURE_FRED
+	set_bit(X86_FEATURE_FRED, (unsigned long *)boot_cpu_data.x86_capability);
+#endif
+}
+
+static void take_fred(void)
+{
+#ifdef X86_FEATURE_FRED
+	clear_bit(X86_FEATURE_FRED, (unsigned long *)boot_cpu_data.x86_capability);
+#endif
 }
 
 /* What follows is seen by a debug kernel only. */
@@ -153,8 +199,12 @@ static const struct {
 	{ "msr", plant_msr },
 	{ "oops", plant_oops },
 	{ "hang", plant_hang },
+#ifdef HAS_VMXE
 	{ "vmxe", plant_vmxe },
+#endif
 	{ "svme", plant_svme },
+	{ "mce", plant_mce },
+	{ "fred", plant_fred },
 	{ "use_after_free", plant_use_after_free },
 	{ "leak", plant_leak },
 	{ "sleep_in_atomic", plant_sleep_in_atomic },
@@ -178,10 +228,14 @@ static int __init planted_init(void)
 
 static void __exit planted_exit(void)
 {
+#ifdef HAS_VMXE
 	if (!strcmp(what, "vmxe"))
 		take_vmxe();
+#endif
 	if (!strcmp(what, "svme"))
 		take_svme();
+	if (!strcmp(what, "fred"))
+		take_fred();
 }
 
 module_init(planted_init);
