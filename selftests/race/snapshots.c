@@ -617,9 +617,8 @@ TEST_F(snapshots, of_several_vcpus_that_run)
 			EXPECT_EQ(n, expect_counter(_metadata, fork, j));
 			expect_more(_metadata, fork, j, n);
 		}
-		if (i % 2) {
+		if (i % 2)
 			ASSERT_EQ(0, raw_reset_flags(g->vm, s, WISP_RESET_KICK));
-		}
 		ASSERT_EQ(0, raw_audit(fork, s, &audit));
 		EXPECT_EQ(WISP_AUDIT_SAME, audit.what);
 		close(fork);

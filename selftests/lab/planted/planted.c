@@ -6,12 +6,12 @@
 #include <linux/io.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
+#include <linux/kvm_types.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
-#include <linux/version.h>
 
 #include <asm/apic.h>
 #include <asm/cpufeature.h>
@@ -53,8 +53,8 @@ static void plant_hang(void)
 
 /* What a host may be like, and no fault: see selftests/lab/half-on. */
 
-/* Later kernels keep these functions of CR4 for KVM. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+/* 7.x keeps these functions of CR4 for KVM. */
+#ifndef EXPORT_SYMBOL_FOR_KVM
 #define HAS_VMXE
 
 static void plant_vmxe(void)
