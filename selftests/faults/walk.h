@@ -4,10 +4,6 @@
  * second, and so on up to a call in which nothing failed. Each works or fails with
  * an errno that it documents; one that fails has changed nothing, so that it works
  * when it is made again. What leaks, the debug lab finds.
- *
- * See Documentation/fault-injection/fault-injection.rst of the kernel on
- * fail-nth, which counts what failslab, fail_page_alloc and fail_usercopy have
- * in their way.
  */
 #ifndef WISP_SELFTESTS_WALK_H
 #define WISP_SELFTESTS_WALK_H
@@ -22,6 +18,7 @@
 #include "../harness.h"
 #include "../raw.h"
 #include "../state.h"
+#include "inject.h"
 
 /* More than any call has: one that never gets to its end does not end us. */
 #define MAX_POINTS	2000
@@ -82,58 +79,6 @@ struct machine {
 	char buffer[64];
 	__u64 pages[8];
 };
-
-/* ---- injection ----------------------------------------------------------- */
-
-static inline bool write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) > 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-/*
- * By default allocations that may sleep do not fail, that is, none of ours. No
- * traces: in the log they would look like splats.
- */
-static inline bool inject_setup(void)
-{
-#define DIR "/sys/kernel/debug/"
-	return write_file(DIR "failslab/ignore-gfp-wait", "N") &&
-	       write_file(DIR "failslab/cache-filter", "N") &&
-	       write_file(DIR "failslab/verbose", "0") &&
-	       write_file(DIR "fail_page_alloc/ignore-gfp-wait", "N") &&
-	       write_file(DIR "fail_page_alloc/ignore-gfp-highmem", "N") &&
-	       write_file(DIR "fail_page_alloc/min-order", "0") &&
-	       write_file(DIR "fail_page_alloc/verbose", "0") &&
-	       write_file(DIR "fail_usercopy/verbose", "0");
-#undef DIR
-}
-
-static inline void inject(int fail_nth, unsigned int n)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", n);
-	if (pwrite(fail_nth, text, strlen(text), 0) < 0)
-		ksft_exit_fail_msg("fail-nth: %s\n", strerror(errno));
-}
-
-/* Whether the fault came. Looking is a user copy that may get it instead. */
-static inline bool injected(int fail_nth)
-{
-	char text[16] = "";
-	ssize_t n = pread(fail_nth, text, sizeof(text) - 1, 0);
-
-	/* The same goes for this one. */
-	if (n > 0 && atoi(text) && pwrite(fail_nth, "0", 1, 0) < 0 &&
-	    errno != EFAULT)
-		ksft_exit_fail_msg("fail-nth: %s\n", strerror(errno));
-	return n > 0 && !atoi(text);
-}
 
 /* ---- the machine --------------------------------------------------------- */
 
@@ -381,7 +326,7 @@ FIXTURE_SETUP(fail_nth)
 	ASSERT_TRUE(!mkdir(GROUP, 0700) || errno == EEXIST);
 	snprintf(text, sizeof(text), "%d", getpid());
 	ASSERT_TRUE(write_file(GROUP "/cgroup.procs", text));
-	self->fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	self->fail_nth = inject_open();
 	ASSERT_LE(0, self->fail_nth);
 	self->points = 0;
 	self->failures = 0;
