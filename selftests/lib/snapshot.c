@@ -181,9 +181,8 @@ static void generations(void)
 	CHECK(!wisp_read(vm, COUNTER, ids[FORKS], sizeof(id)));
 	snapshot = wisp_snapshot(vm);
 	for (int i = 0; i < FORKS; i++) {
-		fork = wisp_fork(sys, snapshot);
-		CHECK(fork >= 0);
-		CHECK(!wisp_generation_renew(fork, COUNTER));
+		fork = wisp_fork_renewed(sys, snapshot, COUNTER);
+		CHECK(fork >= 0 && fcntl(fork, F_GETFD) == FD_CLOEXEC);
 		CHECK(!wisp_read(fork, COUNTER, ids[i], sizeof(id)));
 		if (i % 10)
 			CHECK(!wisp_reset(fork, -1));
@@ -198,6 +197,8 @@ static void generations(void)
 			CHECK(memcmp(ids[i], ids[j], sizeof(id)));
 	CHECK_EQUAL(wisp_generation_renew(vm, RAM_SIZE - 8), -EFAULT);
 	CHECK_EQUAL(wisp_generation_renew(snapshot, COUNTER), -EINVAL);
+	CHECK_EQUAL(wisp_fork_renewed(sys, snapshot, RAM_SIZE - 8), -EFAULT);
+	CHECK_EQUAL(wisp_fork_renewed(sys, -1, COUNTER), -EBADF);
 	close(snapshot);
 	destroy();
 }

@@ -19,6 +19,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #define MEMORY		"memory"
 #define STATE		"state"
@@ -723,20 +724,24 @@ static int add_slot(const struct wisp_saved *saved, int sys, int vm, int file,
 	return ret ? failed_call(saved, ret, "no guest memory") : 0;
 }
 
+/* TSCs that were read at one moment are set one after the other, and go on meanwhile. */
 static int add_vcpus(const struct wisp_saved *saved, int vm,
 		     const struct wisp_state *states)
 {
+	uint64_t start = __rdtsc();
 	uint32_t field = 0;
 	int ret = 0;
 
 	for (uint32_t i = 0; !ret && i < saved->vcpu_count; i++) {
 		struct wisp_create_vcpu arg = { .size = sizeof(arg), .vcpu = i };
+		struct wisp_state state = states[i];
 
 		if (ioctl(vm, WISP_CREATE_VCPU, &arg))
 			ret = -errno;
+		if (!(saved->vm_flags & CLOCK_FLAGS))
+			state.msrs.tsc += __rdtsc() - start;
 		if (!ret)
-			ret = wisp_set_state(vm, i, ALL_GROUPS, &states[i],
-					     &field);
+			ret = wisp_set_state(vm, i, ALL_GROUPS, &state, &field);
 	}
 	if (field)
 		return fail(saved, ret,

@@ -208,6 +208,16 @@ int wisp_generation_renew(int vm, uint64_t gpa)
 	return n < 0 ? -errno : wisp_write(vm, gpa, id, sizeof(id));
 }
 
+int wisp_fork_renewed(int sys, int snapshot, uint64_t gpa)
+{
+	int vm = wisp_fork(sys, snapshot);
+	int ret = vm < 0 ? vm : wisp_generation_renew(vm, gpa);
+
+	if (vm >= 0 && ret)
+		close(vm);
+	return ret ?: vm;
+}
+
 int wisp_dirty(int vm, uint64_t *pages, uint32_t *count)
 {
 	struct wisp_dirty arg = {

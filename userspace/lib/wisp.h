@@ -226,8 +226,8 @@ int wisp_snapshot_flags(int vm, uint32_t flags);
  * @snapshot: snapshot fd: of this VM or of a relative; -1: the one last taken,
  *	reset to or forked from
  *
- * Return: 0, or -EBADF, -EBUSY (a vCPU runs, or one that only the snapshot has finds no
- * place in the window), -EDQUOT (likewise), -EINTR (a signal that kills), -EINVAL
+ * Return: 0, or -EBADF, -EBUSY (a vCPU runs, another VM has a slot on what would be
+ * written again, or a vCPU that only the snapshot has finds no place in the window), -EDQUOT (likewise), -EINTR (a signal that kills), -EINVAL
  * (@snapshot is none, is of another VM, or there is none yet), -ENOMEM.
  */
 int wisp_reset(int vm, int snapshot);
@@ -268,6 +268,17 @@ int wisp_reset_audit(int vm, int snapshot, uint32_t flags,
  * Return: 0, or -EFAULT (no such memory), -EINTR, -ENOMEM.
  */
 int wisp_generation_renew(int vm, uint64_t gpa);
+
+/**
+ * wisp_fork_renewed() - fork a VM that is to know that it is a clone
+ * @sys: system fd
+ * @snapshot: snapshot fd, also of wisp_snapshot_open()
+ * @gpa: of its generation id, as for wisp_generation_renew()
+ *
+ * Return: the vm fd (O_CLOEXEC), or what wisp_fork() or wisp_generation_renew() gives:
+ * there is no VM then.
+ */
+int wisp_fork_renewed(int sys, int snapshot, uint64_t gpa);
 
 /**
  * wisp_dirty() - list the pages written since the snapshot
@@ -489,7 +500,7 @@ int wisp_snapshot_save(int sys, int snapshot, int dir,
  * cannot be written to. Allocates.
  *
  * Return: the snapshot fd (O_CLOEXEC), or with @saved->error: -EBADMSG (it is
- * truncated or damaged), -EINVAL (none is there), -ENOEXEC (this CPU has not what
+ * truncated or damaged), -EINVAL or -ENOENT (none is there), -ENOEXEC (this CPU has not what
  * the guest needs), -EPERM (it is another user's), -EPROTONOSUPPORT (another
  * version of the format), -ETXTBSY (somebody writes it), or what open(2),
  * wisp_create_vm() and wisp_set_state() give.
