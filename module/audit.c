@@ -34,17 +34,18 @@ static bool state_differs(struct wisp_audit *audit, const struct wisp_vcpu *vcpu
 }
 
 static bool vcpu_differs(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from,
-			 u64 start, struct wisp_audit *audit)
+			 struct wisp_audit *audit)
 {
 	struct wisp_registers *regs = &vcpu->scratch;
-	u64 tsc;
+	u64 tsc, now;
 
 	if (!from || !vcpu->populated)
 		return false;
 	wisp_vcpu_get_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU, regs);
 	tsc = regs->msrs.tsc - from->scratch.msrs.tsc;
 	/* One that goes on has gone on, but no longer than the reset took. */
-	if (wisp_clock_base(vcpu) && tsc <= rdtsc() - start)
+	now = wisp_clock_at(vcpu, rdtsc());
+	if (now && tsc <= now - vcpu->vm->tsc_origin)
 		regs->msrs.tsc = from->scratch.msrs.tsc;
 	return state_differs(audit, vcpu, WISP_FIELD(state), regs, &from->scratch,
 			     sizeof(*regs)) ||
@@ -139,7 +140,7 @@ static bool protections_differ(struct maple_tree *protections,
 	return false;
 }
 
-void wisp_audit(struct wisp_vm *vm, u64 start, struct wisp_audit *audit)
+void wisp_audit(struct wisp_vm *vm, struct wisp_audit *audit)
 {
 	struct wisp_vm *base = vm->base;
 	struct wisp_vcpu *vcpu;
@@ -147,8 +148,7 @@ void wisp_audit(struct wisp_vm *vm, u64 start, struct wisp_audit *audit)
 
 	lockdep_assert_held(&vm->lock);
 	wisp_vm_for_each_vcpu(vm, i, vcpu)
-		if (vcpu_differs(vcpu, wisp_vm_find_vcpu(base, i), start,
-				 audit))
+		if (vcpu_differs(vcpu, wisp_vm_find_vcpu(base, i), audit))
 			return;
 	guard(rwsem_read)(&vm->slots_sem);
 	if (vm->nslots != base->nslots ||

@@ -13,14 +13,14 @@
 
 #include "backend.h"
 
-u64 wisp_clock_base(const struct wisp_vcpu *vcpu)
+u64 wisp_clock_at(const struct wisp_vcpu *vcpu, u64 tsc)
 {
 	u32 flags = vcpu->vm->flags;
 
 	if (flags & WISP_VM_DETERMINISTIC ||
 	    (flags & WISP_VM_STOPPED_CLOCK && READ_ONCE(vcpu->running_cpu) < 0))
 		return 0;
-	return rdtsc();
+	return tsc;
 }
 
 /*
@@ -58,7 +58,7 @@ void wisp_clock_step(struct wisp_vcpu *vcpu)
 
 void wisp_clock_handle(struct wisp_vcpu *vcpu)
 {
-	u64 tsc = vcpu->tsc_offset + wisp_clock_base(vcpu);
+	u64 tsc = vcpu->tsc_offset + wisp_clock_at(vcpu, rdtsc());
 
 	vcpu->general.rax = (u32)tsc;
 	vcpu->general.rdx = tsc >> 32;

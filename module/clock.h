@@ -11,8 +11,17 @@
 
 #include "vm.h"
 
-/* What vcpu->tsc_offset is to be added to at this moment. */
-u64 wisp_clock_base(const struct wisp_vcpu *vcpu);
+/* What vcpu->tsc_offset is to be added to when the host's TSC is @tsc. */
+u64 wisp_clock_at(const struct wisp_vcpu *vcpu, u64 tsc);
+
+/*
+ * The vCPU's TSC was @tsc when its VM was made, or was reset: what all vCPUs begin
+ * from at once, whenever each of them is looked at.
+ */
+static inline void wisp_clock_begin(struct wisp_vcpu *vcpu, u64 tsc)
+{
+	vcpu->tsc_offset = tsc - wisp_clock_at(vcpu, vcpu->vm->tsc_origin);
+}
 
 /* A window begins, or ends. Interrupts off. */
 static inline void wisp_clock_enter(struct wisp_vcpu *vcpu)

@@ -300,7 +300,7 @@ static void patch(struct wisp_vcpu *vcpu, u32 leaf, u32 subleaf)
 	switch (leaf) {
 	case 1:
 		cr4 = wisp_backend->cr4(vcpu);
-		general->rbx |= vcpu->index << 24;
+		general->rbx = (general->rbx & 0xffffff) | vcpu->index << 24;
 		general->rcx &= ~BIT_ULL(27);	/* OSXSAVE */
 		if (cr4 & X86_CR4_OSXSAVE)
 			general->rcx |= BIT(27);

@@ -475,12 +475,12 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 		vcpu->exit.limit.which = WISP_LIMIT_PRIVATE_PAGES;
 		return NEXT_EXIT;
 	}
-	wisp_clock_count(vcpu);
 	if (ret == -ENOMEM) {
 		vcpu->exit.reason = WISP_EXIT_NOMEM;
 		return NEXT_EXIT;
 	}
 	vcpu->exit.reason = WISP_EXIT_MEMORY;
+	wisp_clock_count(vcpu);
 	/* No instruction's access, then. */
 	if (vcpu->events.injected.type) {
 		vcpu->exit.memory.flags |= WISP_MEMORY_DELIVERY;
@@ -648,7 +648,8 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 		complete_instruction(vcpu, request->reply);
 		page->complete = 0;
 	}
-	if (request->inject.type) {
+	/* Behind what the end of the instruction has raised. */
+	if (request->inject.type && !wisp_event_waiting(&vcpu->events, request->inject.type)) {
 		wisp_event_inject(vcpu, &request->inject);
 		memset(&page->inject, 0, sizeof(page->inject));
 	}
@@ -663,12 +664,13 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 	return 0;
 }
 
-/* With what would be so once the VMM completes the instruction. */
+/* With what would be so once the VMM completes the instruction: a step is first. */
 static bool ready(const struct wisp_vcpu *vcpu)
 {
 	return vcpu->general.rflags & X86_EFLAGS_IF &&
 	       !vcpu->events.injected.type &&
-	       (vcpu->completion || !vcpu->events.interrupt_shadow);
+	       (vcpu->completion ? !(vcpu->general.rflags & X86_EFLAGS_TF) :
+				   !vcpu->events.interrupt_shadow);
 }
 
 static void report(struct wisp_vcpu *vcpu, u32 want)

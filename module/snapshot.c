@@ -17,6 +17,7 @@
 
 #include "audit.h"
 #include "backend.h"
+#include "clock.h"
 #include "ledger.h"
 #include "memory.h"
 #include "policy.h"
@@ -106,6 +107,8 @@ void wisp_snapshot_load_vcpu(struct wisp_vcpu *vcpu, const struct wisp_vcpu *fro
 		vcpu->exit = from->exit;
 	}
 	wisp_vcpu_set_registers(vcpu, groups & ~WISP_STATE_FPU, &from->scratch);
+	if (groups & WISP_STATE_MSRS)
+		wisp_clock_begin(vcpu, from->scratch.msrs.tsc);
 	if (groups & WISP_STATE_FPU)
 		wisp_fpu_copy(&vcpu->fpu, &from->fpu);
 }
@@ -118,6 +121,9 @@ static void save_vcpu(struct wisp_vcpu *frozen, struct wisp_vcpu *from)
 	frozen->exit = from->exit;
 	wisp_vcpu_get_registers(from, WISP_STATE_ALL & ~WISP_STATE_FPU,
 				&frozen->scratch);
+	/* All at the same moment. */
+	frozen->scratch.msrs.tsc = from->tsc_offset +
+		wisp_clock_at(from, frozen->vm->tsc_origin);
 	wisp_fpu_copy(&frozen->fpu, &from->fpu);
 }
 
@@ -453,7 +459,6 @@ static void reset_vcpus(struct wisp_vm *vm)
 int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 			struct wisp_audit *audit)
 {
-	u64 start;
 	int ret;
 
 	CLASS(vm_lock, locked)(vm);
@@ -480,11 +485,11 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 		wisp_ledger_revoke(&vm->slat, WISP_REVOKE_RESET);
 	}
 	if (!ret) {
-		start = rdtsc();
+		vm->tsc_origin = rdtsc();
 		reset_vcpus(vm);
 		wisp_vm_restart_limits(vm);
 		if (flags & WISP_RESET_AUDIT)
-			wisp_audit(vm, start, audit);
+			wisp_audit(vm, audit);
 	}
 	resume_vcpus(vm);
 	return ret;

@@ -109,7 +109,8 @@ void wisp_state_reset(struct wisp_registers *regs)
 	segments->ldtr = (struct wisp_segment){ .limit = 0xffff, .attributes = 0x82 };
 	segments->gdt.limit = 0xffff;
 	segments->idt.limit = 0xffff;
-	regs->control.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
+	/* By the book CD and NW, too: with SVM that turns off the CPU's cache. */
+	regs->control.cr0 = X86_CR0_ET;
 	regs->control.xcr0 = XFEATURE_MASK_FP;
 	regs->debug.dr6 = DR6_RESERVED;
 	regs->debug.dr7 = WISP_DR7_FIXED;
@@ -241,9 +242,12 @@ static bool attributes_fit(const struct wisp_registers *regs, unsigned int i)
 
 	if (regs->general.rflags & X86_EFLAGS_VM && i < FIRST_SYSTEM)
 		return attributes == WISP_ATTR_VM86;
+	/* GDT and IDT have none. */
+	if (i >= ARRAY_SIZE(types))
+		return !attributes;
 	if (attributes & ATTR_RESERVED)
 		return false;
-	if (i >= ARRAY_SIZE(types) || !(attributes & ATTR_P))
+	if (!(attributes & ATTR_P))
 		return true;
 	return types[i] & BIT(attributes & ATTR_TYPE) &&
 	       !(attributes & ATTR_S) == (i >= FIRST_SYSTEM);
@@ -262,7 +266,8 @@ static u32 check_segment(const struct wisp_registers *regs, unsigned int i)
 	if (!limit_fits(segment) || (regs->general.rflags & X86_EFLAGS_VM &&
 				     i < FIRST_SYSTEM && segment->limit != 0xffff))
 		return field + offsetof(struct wisp_segment, limit);
-	if (i >= FIRST_SYSTEM && segment->attributes & ATTR_P &&
+	if (i >= ARRAY_SIZE(types) ? segment->selector :
+	    i >= FIRST_SYSTEM && segment->attributes & ATTR_P &&
 	    segment->selector & SELECTOR_TI)
 		return field + offsetof(struct wisp_segment, selector);
 	return 0;

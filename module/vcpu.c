@@ -79,7 +79,7 @@ void wisp_vcpu_get_registers(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_DEBUG)
 		regs->debug = vcpu->debug;
 	if (groups & WISP_STATE_MSRS) {
-		regs->msrs.tsc = wisp_clock_base(vcpu) + vcpu->tsc_offset;
+		regs->msrs.tsc = wisp_clock_at(vcpu, rdtsc()) + vcpu->tsc_offset;
 		regs->msrs.tsc_aux = vcpu->tsc_aux;
 		memset(regs->msrs.reserved, 0, sizeof(regs->msrs.reserved));
 	}
@@ -126,7 +126,7 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 		vcpu->debug.dr7 = (regs->debug.dr7 & ~WISP_DR7_ZERO) | WISP_DR7_FIXED;
 	}
 	if (groups & WISP_STATE_MSRS) {
-		vcpu->tsc_offset = regs->msrs.tsc - wisp_clock_base(vcpu);
+		vcpu->tsc_offset = regs->msrs.tsc - wisp_clock_at(vcpu, rdtsc());
 		set_tsc_aux(vcpu, regs->msrs.tsc_aux);
 	}
 	if (groups & WISP_STATE_EVENTS) {
@@ -196,7 +196,9 @@ u32 wisp_vcpu_check_state(struct wisp_vcpu *vcpu, u32 groups,
 					    changes_mode(vcpu, &regs->general)))
 		judged |= WISP_STATE_SEGMENTS;
 	/* Which exceptions there are depends on the mode. */
-	if (judged & (WISP_STATE_SEGMENTS | WISP_STATE_EVENTS))
+	if (judged & WISP_STATE_SEGMENTS)
+		judged |= WISP_STATE_EVENTS;
+	if (judged & WISP_STATE_EVENTS)
 		others |= WISP_STATE_SEGMENTS;
 	wisp_vcpu_get_registers(vcpu, others & ~groups, regs);
 	if (groups & WISP_STATE_SEGMENTS)
@@ -337,7 +339,7 @@ static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 	return ERR_PTR(ret);
 }
 
-/* As it was created: after INIT, with its TSC at 0. Its lock is held. */
+/* As it was created: after INIT, with the TSC at 0 when the VM began. Its lock is held. */
 void wisp_vcpu_reset(struct wisp_vcpu *vcpu)
 {
 	vcpu->completion = WISP_COMPLETE_NOTHING;
@@ -345,6 +347,7 @@ void wisp_vcpu_reset(struct wisp_vcpu *vcpu)
 	wisp_state_reset(&vcpu->scratch);
 	wisp_vcpu_set_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU,
 				&vcpu->scratch);
+	wisp_clock_begin(vcpu, 0);
 }
 
 /* With the registers that it has in @base, or else as after INIT. */

@@ -88,7 +88,7 @@ struct wisp_vcpu {
 	u64 xcr0;
 	u64 pdptes[4];			/* where WISP_EXIT_PDPTES asked for them, */
 	bool has_pdptes;		/* and there they are */
-	u64 tsc_offset;			/* see wisp_clock_base() */
+	u64 tsc_offset;			/* see wisp_clock_at() */
 	u64 tsc_aux;
 	struct wisp_fpu fpu;
 	struct wisp_host host;

@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 #include <linux/uio.h>
 
+#include <asm/msr.h>
 #include <asm/tsc.h>
 
 #include "backend.h"
@@ -63,6 +64,7 @@ struct wisp_vm *wisp_vm_create(u32 flags, struct wisp_window *window, u64 first)
 	mutex_init(&vm->lock);
 	init_rwsem(&vm->slots_sem);
 	refcount_set(&vm->refs, 1);
+	vm->tsc_origin = rdtsc();
 	vm->flags = flags;
 	vm->lineage = atomic64_inc_return(&last_lineage);
 	vm->marks_dirty = true;
@@ -243,8 +245,9 @@ void wisp_slot_detach(struct wisp_slot *slot)
 	 * Until no vCPU uses its pages, the object must tell when it takes some
 	 * back. The tables go when it does not: both unmap.
 	 */
-	if (wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL))
-		revoke(vm, WISP_REVOKE_SLOT);
+	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL);
+	/* What is not mapped any more may be in a TLB still: others unmap, too. */
+	revoke(vm, WISP_REVOKE_SLOT);
 	wisp_memory_detach(slot->memory, &slot->user);
 	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
 	if (freed)

@@ -60,6 +60,9 @@ struct wisp_vm {
 
 	refcount_t refs;
 
+	/* The host's when it was made, or reset; under @lock, while no vCPU runs. */
+	u64 tsc_origin;
+
 	/* Changed by runners; set anew while there are none. With a limit only. */
 	atomic64_t pages_left;
 	atomic64_t run_time;

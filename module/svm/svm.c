@@ -21,7 +21,6 @@
 #include "svm.h"
 
 #define ATTRIBUTE_G	BIT(15)
-#define CR0_CACHE	(X86_CR0_CD | X86_CR0_NW)
 
 #define MSRPM_ORDER	1	/* 8 KiB */
 #define IOPM_ORDER	2	/* 12 KiB, rounded up */
@@ -119,28 +118,6 @@ static void set_cr4(struct svm_vcpu *svm, u64 cr4)
 	svm->vmcb->save.cr4 = cr4;
 }
 
-/*
- * A guest begins with its cache off, by the book, and VMRUN would turn the CPU's off:
- * what the VMM sets is kept aside, until the guest has changed CR0 itself.
- */
-static u64 get_cr0(const struct svm_vcpu *svm)
-{
-	u64 cr0 = svm->vmcb->save.cr0;
-
-	/* ET is 1, whatever is set. */
-	return (cr0 ^ svm->cr0) & ~(u64)(CR0_CACHE | X86_CR0_ET) || cr0 & CR0_CACHE ?
-		       cr0 : svm->cr0;
-}
-
-static void set_cr0(struct svm_vcpu *svm, u64 cr0)
-{
-	/* What the guest has made of it stays. */
-	if (cr0 == get_cr0(svm))
-		return;
-	svm->cr0 = cr0;
-	svm->vmcb->save.cr0 = cr0 & ~(u64)CR0_CACHE;
-}
-
 static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_registers *regs)
 {
@@ -152,7 +129,7 @@ static void svm_get_state(struct wisp_vcpu *vcpu, u32 groups,
 		get_segments(save, vcpu->general.rflags & X86_EFLAGS_VM &&
 			     !(save->efer & EFER_LMA), &regs->segments);
 	if (groups & WISP_STATE_CONTROL) {
-		regs->control.cr0 = get_cr0(svm_of(vcpu));
+		regs->control.cr0 = save->cr0;
 		regs->control.cr2 = save->cr2;
 		regs->control.cr3 = save->cr3;
 		regs->control.cr4 = svm_cr4(vcpu);
@@ -176,7 +153,7 @@ static void svm_set_state(struct wisp_vcpu *vcpu, u32 groups,
 	if (groups & WISP_STATE_SEGMENTS)
 		set_segments(save, &regs->segments);
 	if (groups & WISP_STATE_CONTROL) {
-		set_cr0(svm_of(vcpu), regs->control.cr0);
+		save->cr0 = regs->control.cr0;
 		save->cr2 = regs->control.cr2;
 		save->cr3 = regs->control.cr3;
 		set_cr4(svm_of(vcpu), regs->control.cr4);

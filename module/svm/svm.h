@@ -40,7 +40,6 @@ struct svm_vcpu {
 	u64 vmcb_hpa;
 
 	/* Owned by the holder of the vCPU's lock. */
-	u64 cr0;		/* as it was set, with CD and NW */
 	u64 cr4;		/* as the guest has it, where MOV CR4 exits */
 
 	/* Owned by the runner. */

@@ -161,8 +161,7 @@ static noinline_for_stack void write_host_cpu(struct vmx_vcpu *vmx)
 
 /*
  * An exit loads what the VMCS has as the host's. That cannot hold LDTR or
- * selectors with an RPL, and the limits of GDTR, IDTR and TR are its own. (No
- * vector leads beyond the right limit of IDTR.)
+ * selectors with an RPL, and the limits of GDTR, IDTR and TR are its own.
  */
 void vmx_host_enter(struct vmx_vcpu *vmx)
 {
@@ -170,6 +169,7 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	unsigned int i;
 
 	native_store_gdt(&host->gdt);
+	store_idt(&host->idt);
 	store_ldt(host->ldt);
 	savesegment(ds, host->ds);
 	savesegment(es, host->es);
@@ -197,6 +197,7 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 
 	vmx_write_msrs(host->msrs, &vmx->regs.msrs.star);
 	native_load_gdt(&host->gdt);
+	native_load_idt(&host->idt);
 	invalidate_tss_limit();
 	if (host->ldt)
 		asm volatile("lldt %0" : : "rm"(host->ldt));

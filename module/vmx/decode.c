@@ -54,7 +54,10 @@ static bool iret_faulted(u32 info)
 	       !(vmx_read(IDT_VECTORING_INFO_FIELD) & WISP_INFO_VALID);
 }
 
-/* With A/D bits a walk of the guest's tables counts as a write. */
+/*
+ * With A/D bits a walk of the guest's tables counts as a write. Where PDPTEs are loaded
+ * there is no linear address.
+ */
 static void decode_fault(struct wisp_vcpu *vcpu, u64 info)
 {
 	struct wisp_exit *exit = &vcpu->exit;
@@ -64,8 +67,7 @@ static void decode_fault(struct wisp_vcpu *vcpu, u64 info)
 	exit->memory.access = info & EPT_VIOLATION_ACC_INSTR ? WISP_PROT_EXEC :
 			      info & EPT_VIOLATION_ACC_WRITE ? WISP_PROT_WRITE :
 							       WISP_PROT_READ;
-	if (info & EPT_VIOLATION_GVA_IS_VALID &&
-	    !(info & EPT_VIOLATION_GVA_TRANSLATED))
+	if (!(info & EPT_VIOLATION_GVA_TRANSLATED))
 		exit->memory.flags = WISP_MEMORY_WALK;
 	vcpu->events.nmi_blocked |= iret_faulted(info);
 }
@@ -79,6 +81,8 @@ static void decode_task_switch(struct wisp_vcpu *vcpu, u64 info)
 
 	exit->reason = WISP_EXIT_TASK_SWITCH;
 	exit->task_switch.selector = info;
+	if (source < 3 || !event->type)
+		exit->inst_len = vmx_read(VM_EXIT_INSTRUCTION_LEN);
 	if (source < 3) {
 		exit->task_switch.source = source;
 		return;
@@ -206,9 +210,8 @@ void vmx_decode(struct wisp_vcpu *vcpu, u32 reason)
 	wisp_exit_clear(&vcpu->exit);
 	wisp_event_delivered(vcpu, info, info & WISP_INFO_VALID ?
 			     vmx_read(IDT_VECTORING_ERROR_CODE) : 0);
-	/* The others are not of an instruction. */
-	if (reason >= EXIT_REASON_TASK_SWITCH &&
-	    reason != EXIT_REASON_EPT_VIOLATION)
+	/* The others are not of an instruction, or a task switch, which may be. */
+	if (!is_in_delivery(reason))
 		vcpu->exit.inst_len = vmx_read(VM_EXIT_INSTRUCTION_LEN);
 	decode_reason(vcpu, reason);
 }

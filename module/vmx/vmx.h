@@ -51,7 +51,7 @@ struct vmx_host {
 	u64 fs_base;
 	u64 debugctl;
 	u16 ds, es, fs, gs, ldt;
-	struct desc_ptr gdt;
+	struct desc_ptr gdt, idt;
 };
 
 /* Fields of the VMCS that follow the core's, or the host's. */

@@ -122,6 +122,8 @@ static const struct refusal refusals[] = {
 	/* Segments */
 	REFUSE("limit of GDT", LONG, SEGMENTS, segments.gdt.limit, 0x10000),
 	REFUSE("limit of IDT", LONG, SEGMENTS, segments.idt.limit, 0x10000),
+	REFUSE("attributes of GDT", LONG, SEGMENTS, segments.gdt.attributes, 0x80),
+	REFUSE("selector of IDT", LONG, SEGMENTS, segments.idt.selector, 8),
 	REFUSE("CS with L and D", LONG, SEGMENTS, segments.cs.attributes,
 	       SEG_CODE64 | 0x4000),
 	REFUSE("CS not present", LONG, SEGMENTS, segments.cs.attributes,
@@ -425,6 +427,32 @@ TEST_F(state, exceptions_of_a_mode)
 	state.segments.cs.attributes = SEG_CODE32;
 	EXPECT_EQ(0, raw_set_state(self->vm, 0, WISP_STATE_EVENTS |
 				   WISP_STATE_SEGMENTS, &state, &field));
+}
+
+/* Nor does another mode come to an exception that it has not. */
+TEST_F(state, a_mode_of_exceptions)
+{
+	const __u32 mode = WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL;
+	struct wisp_state before, state;
+	__u32 field;
+
+	make(&before, PROTECTED);
+	before.events.injected = (struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION, .vector = 14, .has_error_code = 1,
+	};
+	ASSERT_EQ(0, raw_set_state(self->vm, 0, STATE_ALL, &before, NULL));
+	make(&state, REAL);
+	EXPECT_EQ(-EINVAL, raw_set_state(self->vm, 0, mode, &state, &field));
+	EXPECT_EQ(WISP_FIELD(state.events.injected.has_error_code), field);
+	EXPECT_EQ(0, raw_set_state(self->vm, 0, mode | WISP_STATE_EVENTS, &state, &field));
+
+	before.events.injected = (struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION, .vector = 4,
+	};
+	ASSERT_EQ(0, raw_set_state(self->vm, 0, STATE_ALL, &before, NULL));
+	make(&state, LONG);
+	EXPECT_EQ(-EINVAL, raw_set_state(self->vm, 0, mode, &state, &field));
+	EXPECT_EQ(WISP_FIELD(state.events.injected.vector), field);
 }
 
 TEST_F(state, reserved_event_bytes)
@@ -762,7 +790,7 @@ TEST_F(state, after_creation_as_after_init)
 	EXPECT_EQ(0xf000, s.segments.cs.selector);
 	EXPECT_EQ(0xffff0000UL, s.segments.cs.base);
 	EXPECT_EQ(0xffffU, s.segments.cs.limit);
-	EXPECT_EQ(0x60000010UL, s.control.cr0);
+	EXPECT_EQ(0x10UL, s.control.cr0);
 	EXPECT_EQ(0UL, s.control.cr4);
 	EXPECT_EQ(0UL, s.control.efer);
 	EXPECT_EQ(1UL, s.control.xcr0);

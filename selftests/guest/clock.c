@@ -56,6 +56,9 @@ SNIPPET(steps, 64,
 	"	mov $0x10, %ecx\n"
 	"	rdmsr\n"
 	"	mov %eax, " STR(GUEST_DATA) " + 0x4000\n"
+	"	mov " STR(GUEST_NOWHERE) ", %eax\n"
+	"	rdtsc\n"
+	"	mov %eax, " STR(GUEST_DATA) " + 0x5000\n"
 	"	hlt");
 
 SNIPPET(rdtscp, 64, "rdtscp; mov %rax, %rbx; rdtscp; hlt");
@@ -109,6 +112,7 @@ SNIPPET(work, 64,
 	"	add %rcx, %rbx\n"
 	"	jmp 1b");
 
+#define LOAD_LENGTH	7	/* of "mov GUEST_NOWHERE, %eax" */
 #define MMIO_LENGTH	3	/* of the access to GUEST_NOWHERE */
 
 static __u64 tsc_of(int fd)
@@ -259,6 +263,10 @@ TEST_F(deterministic, the_counter)
 	g->page->state.msrs.tsc = 0x1000;
 	ASSERT_EQ(WISP_EXIT_PORT, guest_run(g));
 	usleep(1000);
+	ASSERT_EQ(WISP_EXIT_MEMORY, guest_complete(g, 0));
+	/* The VMM has read it. */
+	g->page->state.general.rip += LOAD_LENGTH;
+	g->page->dirty = WISP_STATE_GENERAL;
 	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(g, 0));
 	EXPECT_EQ(0x1000U, word(g, 0));
 	EXPECT_EQ(WISP_TICKS_PER_READ, word(g, 1) - word(g, 0));
@@ -268,9 +276,10 @@ TEST_F(deterministic, the_counter)
 		  word(g, 3) - word(g, 2));
 	EXPECT_EQ(WISP_TICKS_PER_READ + WISP_TICKS_PER_EXIT,
 		  word(g, 4) - word(g, 3));
-	EXPECT_EQ(word(g, 4) + WISP_TICKS_PER_EXIT, tsc_of(g->vm));
+	EXPECT_EQ(WISP_TICKS_PER_EXIT, word(g, 5) - word(g, 4));
+	EXPECT_EQ(word(g, 5) + WISP_TICKS_PER_READ + WISP_TICKS_PER_EXIT, tsc_of(g->vm));
 	usleep(1000);
-	EXPECT_EQ(word(g, 4) + WISP_TICKS_PER_EXIT, tsc_of(g->vm));
+	EXPECT_EQ(word(g, 5) + WISP_TICKS_PER_READ + WISP_TICKS_PER_EXIT, tsc_of(g->vm));
 }
 
 SNIPPET(jmp_tss, 32, "ljmp $0x58, $0");

@@ -358,8 +358,14 @@ TEST_F(cpu, xsave_size_is_that_of_the_format)
 	check_xsave_sizes(_metadata, 1 << 3 | 1);
 }
 
+/* Whatever the table says: that of a host's CPU, say. */
 TEST_F(cpu, apic_id_is_the_index)
 {
+	struct wisp_cpuid_entry entry = {
+		.leaf = 1, .ebx = 0x05000800, .ecx = 0, .edx = 1 << 6,
+	};
+
+	ASSERT_EQ(0, set_cpuid(&self->g, &entry, 1));
 	ASSERT_EQ(0, guest_add_vcpu(&self->g, 0));
 	ASSERT_EQ(0, guest_add_vcpu(&self->g, 3));
 	for (int vcpu = 0; vcpu < 4; vcpu += 3) {
@@ -370,6 +376,7 @@ TEST_F(cpu, apic_id_is_the_index)
 		page->state.general.rax = 1;
 		ASSERT_EQ(WISP_EXIT_HLT, guest_run_vcpu(&self->g, vcpu));
 		EXPECT_EQ(vcpu, (int)(page->state.general.rbx >> 24));
+		EXPECT_EQ(0x800U, page->state.general.rbx & 0xffffff);
 	}
 }
 

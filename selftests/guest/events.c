@@ -231,6 +231,26 @@ TEST_F(event, single_steps)
 	}
 }
 
+/* The step comes first; what is injected stays for the next run. */
+TEST_F(event, injected_behind_a_step)
+{
+	if (guest_on_bochs_svm())
+		SKIP(return, "Bochs: TF and an exit take the host down");
+	GUEST_LOAD(&self->g, LONG64, step_out);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_EQ(0x10, self->page->exit.port.port);
+	EXPECT_EQ(0U, self->page->exit.flags & WISP_EXIT_INTR_READY);
+	self->page->inject = (struct wisp_event){
+		.type = WISP_EVENT_EXCEPTION, .vector = 6,
+	};
+	guest_complete(&self->g, 0);
+	EXPECT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ(WISP_EVENT_EXCEPTION, self->page->inject.type);
+	guest_run(&self->g);
+	EXPECT_TRUE(guest_has_trapped(&self->g, 6));
+	EXPECT_EQ(WISP_EVENT_NONE, self->page->inject.type);
+}
+
 /* ---- injected exceptions ------------------------------------------------------------ */
 
 SNIPPET(nops, 64, "nop; nop; nop; hlt");

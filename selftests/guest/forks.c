@@ -444,6 +444,58 @@ TEST_F(forks, dirty_behind_a_new_entry)
 	EXPECT_TRUE(guest_is_dirty(g->vm, GUEST_DATA));
 }
 
+static __u64 tsc(int vm, int vcpu)
+{
+	struct wisp_state state = {};
+
+	raw_get_state(vm, vcpu, WISP_STATE_MSRS, &state);
+	return state.msrs.tsc;
+}
+
+/* One that is looked at later than the other is not behind it. */
+static void expect_same_tsc(struct __test_metadata *_metadata, int vm)
+{
+	__u64 first, other;
+
+	first = tsc(vm, 0);
+	usleep(2000);
+	for (int i = 0; i < 10; i++) {
+		other = tsc(vm, 1);
+		EXPECT_LT(first, other);
+		first = tsc(vm, 0);
+		EXPECT_LT(other, first);
+	}
+}
+
+TEST_F(forks, tscs_stay_together)
+{
+	int vm, s, fork;
+
+	ASSERT_EQ(0, guest_pin(0));
+	vm = raw_create_vm(self->g.sys);
+	ASSERT_LE(0, vm);
+	for (__u32 i = 0; i < 2; i++) {
+		ASSERT_EQ(0, raw(vm, WISP_CREATE_VCPU, &((struct wisp_create_vcpu){
+			.size = sizeof(struct wisp_create_vcpu), .vcpu = i,
+		})));
+		usleep(2000);
+	}
+	expect_same_tsc(_metadata, vm);
+	s = raw_snapshot(vm);
+	ASSERT_LE(0, s);
+	EXPECT_EQ(tsc(s, 0), tsc(s, 1));
+	fork = raw_fork(self->g.sys, s);
+	ASSERT_LE(0, fork);
+	expect_same_tsc(_metadata, fork);
+	ASSERT_EQ(0, raw_reset(fork, s));
+	expect_same_tsc(_metadata, fork);
+	ASSERT_EQ(0, raw_reset(vm, s));
+	expect_same_tsc(_metadata, vm);
+	close(fork);
+	close(s);
+	close(vm);
+}
+
 /*
  * A relative's snapshot may have a vCPU that the VM lacks, which it has then; and one
  * that a snapshot lacks is as after INIT.

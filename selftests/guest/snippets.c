@@ -732,6 +732,21 @@ TEST_F(guest, tables_without_a_slot)
 	EXPECT_EQ((__u64)GUEST_CODE, exit->rip);
 }
 
+SNIPPET(load_cr3, 32, "mov %eax, %cr3; hlt");
+
+/* VMX reads the PDPTEs with MOV to CR3, SVM with the fetch behind it. */
+TEST_F(guest, pdptes_without_a_slot)
+{
+	const struct wisp_exit *exit = &self->g.page->exit;
+
+	GUEST_LOAD(&self->g, PROTECTED32, load_cr3);
+	prepare_paging_pae(&self->g);
+	self->g.page->state.general.rax = GUEST_NOWHERE;
+	ASSERT_EQ(WISP_EXIT_MEMORY, guest_run(&self->g));
+	EXPECT_EQ((__u32)WISP_MEMORY_WALK, exit->memory.flags);
+	EXPECT_EQ((__u64)GUEST_NOWHERE, exit->memory.gpa & -PAGE);
+}
+
 /* A table in a read-only slot, whose accessed bit the walk would write. */
 TEST_F(guest, tables_in_a_read_only_slot)
 {

@@ -23,7 +23,7 @@
  * nothing but what is written "even on error", and errno is:
  *
  *   E2BIG       the struct is longer than this driver knows, and the rest is
- *               not zero; a table has too many entries
+ *               not zero, or it is longer than 1024 bytes; a table has too many entries
  *   EBADF       an fd argument is not open
  *   EBUSY       the hardware or the object is in use
  *   EDQUOT      the user has as many VMs or vCPUs as the driver's parameters
@@ -171,7 +171,7 @@ struct wisp_query {
  * Reads as zero. A page is allocated when the guest, the mapping or write()
  * first touches it, and charged to the memory cgroup of the caller of this. A guest
  * that touches one page after the other is given up to 15 ahead, never more than it
- * touched in a row. The mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT
+ * had faults in a row. The mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT
  * into it is EFAULT.
  *
  * With WISP_MEMORY_FILE it reads as the file's memory_size bytes from file_offset
@@ -356,7 +356,8 @@ struct wisp_protect_range {
  * A page may be accessed as both its slot and its protection allow; an access
  * against the latter exits with WISP_MEMORY_PROTECTED. A protection belongs to
  * the addresses: it stays when a slot comes or goes, until all of READ, WRITE
- * and EXEC takes it away. EINTR (a signal that kills), ENOMEM: ranges may have
+ * and EXEC takes it away. The CPU's walks of the guest's tables set bits there: they
+ * count as writes, of slots, too (WISP_MEMORY_WALK). EINTR (a signal that kills), ENOMEM: ranges may have
  * been protected already. ENOSPC: a VM would keep more than
  * 4 * WISP_MAX_PROTECT_RANGES, were each new one to part another in two. A call that
  * only takes away, and parts none, always finds room.
@@ -442,7 +443,8 @@ struct wisp_set_msr_policy {
  *	and MAP_SHARED, finds the vCPU's struct wisp_vcpu_page; with
  *	WISP_VM_WINDOW: how far behind window_offset it is
  *
- * The vCPU is as after INIT (real mode, CS:IP f000:fff0), with its TSC at 0.
+ * The vCPU is as after INIT (real mode, CS:IP f000:fff0), but with CD and NW clear in
+ * CR0. Its TSC was 0 when the VM was created, or last reset.
  * EEXIST: there is one with this index. EBUSY: another has its place in the window.
  */
 struct wisp_create_vcpu {
@@ -475,9 +477,9 @@ struct wisp_general {
  * struct wisp_segment - a segment register with its hidden part
  * @base: linear address, canonical
  * @limit: bytes - 1, as after scaling by G, and such that G could make it
- * @selector: visible part; not used for GDT and IDT
+ * @selector: visible part; zero for GDT and IDT
  * @attributes: descriptor bits 40-47 in bits 0-7 (type, S, DPL, P), bits 52-55
- *	in bits 12-15 (AVL, L, D/B, G); P clear: not usable. As @selector
+ *	in bits 12-15 (AVL, L, D/B, G); P clear: not usable. Zero for GDT and IDT
  */
 struct wisp_segment {
 	__u64 base;
@@ -598,7 +600,8 @@ struct wisp_state {
  *
  * SET refuses what the hardware would at the next entry (APM Vol. 2,
  * "Canonicalization and Consistency Checks"; SDM Vol. 3, "VM Entries"), and what
- * the guest itself could not set. EBUSY: the vCPU is running.
+ * the guest itself could not set. EBUSY: the vCPU is running, another thread has
+ * its state, or the VM is being frozen or reset.
  */
 struct wisp_vcpu_state {
 	__u32 size;
@@ -757,11 +760,13 @@ struct wisp_breakpoints {
  *	HLT, HYPERCALL, MEMORY without DELIVERY), after @dirty; then set to 0. Of a
  *	MEMORY, and of a PORT with STRING, @dirty has all that the instruction does,
  *	RIP too: what is left is that its interrupt shadow ends and its single step
- * @field: out: WISP_FIELD() of what RUN or EXIT_ENTRY_FAILED refused; else 0
+ * @field: out: WISP_FIELD() of what EXIT_ENTRY_FAILED or RUN refused, with EINVAL,
+ *	EOPNOTSUPP or EBUSY for @inject; else 0, unless RUN failed before it came to that
  * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit (with
  *	WISP_VM_DETERMINISTIC always)
  * @reply: in: for @complete: what IN or RDMSR reads
- * @inject: in: an event for the guest; its type is then set to NONE
+ * @inject: in: an event for the guest; its type is then set to NONE. An exception
+ *	stays for the next run where @complete has raised one (a single step's #DB)
  * @reserved: zero
  * @exit: out: how the run ended
  * @breakpoints: in: with WISP_RUN_BREAKPOINTS
@@ -803,10 +808,11 @@ struct wisp_vcpu_page {
  * @vcpus: out: vCPUs there are
  * @slots: out: slots there are
  * @run_time_ns: out: guest run time of all vCPUs
- * @entries: out: entries into the guest
+ * @entries: out: entries into the guest, those that the hardware refused included
  * @host_exits: out: exits for interrupts of the host
  * @faults: out: second-level faults that mapped a page
- * @injections: out: events delivered
+ * @injections: out: events that an entry was to deliver, each time: one whose delivery
+ *	faults comes again
  * @exits: out: exits to the VMM, by enum wisp_exit_reason
  *
  * Since its creation; a vCPU that runs may be counted as it was a moment ago.
@@ -885,7 +891,8 @@ struct wisp_audit {
  *	was forked from, or of a relative; -1: the one last taken, reset to or
  *	forked from
  * @reserved: zero
- * @audit: pointer to struct wisp_audit: out, with AUDIT; else zero
+ * @audit: pointer to struct wisp_audit: out, with AUDIT, even on error (zeroes then);
+ *	else zero
  *
  * All that a snapshot has comes back: memory, slots and protections, the state
  * of the vCPUs. A vCPU that was created later is as new; one that only the snapshot
