@@ -194,9 +194,9 @@ def command(boot, program, model, append=""):
     write_rom(boot.path("rom.bin"), five_levels)
     with open(boot.path("bochsrc"), "w") as f:
         bios = locked_bios(boot.path("bios.bin")) if boot.vmx_locked else BIOS
+        more = f', add_features="{" ".join(features)}"' if features else ""
         f.write(CONFIG.format(model=model, smp=boot.smp, ips=ips, bios=bios,
-                              mem=boot.mem, rom=ROM, info=INFO, features="".join(
-                                  f", add_features={name}" for name in features)))
+                              mem=boot.mem, rom=ROM, info=INFO, features=more))
         if boot.traces:
             f.write(TRACE_CONFIG)
     with open(boot.path("msrs"), "w") as f:
