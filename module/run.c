@@ -7,6 +7,7 @@
  * can answer are answered on the spot. Everything that may sleep, and every
  * interrupt for the host, comes between two windows.
  */
+#include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/string.h>
 #include <linux/uio.h>
@@ -377,6 +378,22 @@ static enum next before_entry(struct wisp_vcpu *vcpu)
 	return NEXT_ENTER;
 }
 
+#ifdef CONFIG_WISP_DEBUG
+static bool lose;
+module_param(lose, bool, 0644);
+MODULE_PARM_DESC(lose, "turn the hardware off once before an entry, as a crash may (test)");
+
+static void lose_hardware(void)
+{
+	if (likely(!lose))
+		return;
+	lose = false;
+	static_call(wisp_cpu_disable)();
+}
+#else
+static inline void lose_hardware(void) { }
+#endif
+
 static enum next enter_guest(struct wisp_vcpu *vcpu)
 {
 	enum next next;
@@ -391,6 +408,7 @@ static enum next enter_guest(struct wisp_vcpu *vcpu)
 			atomic64_read(&vcpu->vm->slat.generation);
 		wisp_debug_enter(vcpu);
 		trace_wisp_entry(vcpu);
+		lose_hardware();
 		static_call(wisp_run)(vcpu);
 		trace_wisp_exit(vcpu);
 		wisp_debug_leave(vcpu);

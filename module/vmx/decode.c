@@ -205,13 +205,14 @@ static bool is_in_delivery(u32 reason)
 
 void vmx_decode(struct wisp_vcpu *vcpu, u32 reason)
 {
-	u32 info = is_in_delivery(reason) ? vmx_read(IDT_VECTORING_INFO_FIELD) : 0;
+	bool in_delivery = is_in_delivery(reason);
+	u32 info = in_delivery ? vmx_read(IDT_VECTORING_INFO_FIELD) : 0;
 
 	wisp_exit_clear(&vcpu->exit);
 	wisp_event_delivered(vcpu, info, info & WISP_INFO_VALID ?
 			     vmx_read(IDT_VECTORING_ERROR_CODE) : 0);
 	/* The others are not of an instruction, or a task switch, which may be. */
-	if (!is_in_delivery(reason))
+	if (!in_delivery)
 		vcpu->exit.inst_len = vmx_read(VM_EXIT_INSTRUCTION_LEN);
 	decode_reason(vcpu, reason);
 }
@@ -221,7 +222,7 @@ void vmx_decode_failure(struct wisp_vcpu *vcpu, u32 reason, u32 error)
 {
 	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
 	decode_hw(vcpu, WISP_EXIT_ENTRY_FAILED, reason, error);
-	if (error)
+	if (!reason)
 		vmx_caps_report(error);
 	if ((u16)reason == EXIT_REASON_MCE_DURING_VMENTRY) {
 		wisp_host_machine_check();

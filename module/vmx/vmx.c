@@ -524,6 +524,23 @@ static void read_general(struct vmx_vcpu *vmx)
 		vcpu->debug.dr7 = have->dr7;
 }
 
+/*
+ * VMX was turned off under us, and what the VMCS had is nowhere: with registers that are
+ * set anew it can begin again.
+ */
+static void lose_vmcs(struct vmx_vcpu *vmx)
+{
+	wisp_ledger_enable();
+	wisp_hw_forget();
+	memset(&vmx->have, 0, sizeof(vmx->have));
+	vmx->written = false;
+	vmx->cpu = -1;
+	vmx->inject = 0;
+	vmx->valid = VMX_GROUPS;
+	vmx->dirty = VMX_GROUPS;
+	vmx_decode_failure(&vmx->vcpu, 0, 0);
+}
+
 static void vmx_run(struct wisp_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
@@ -540,8 +557,11 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 		write_dirty(vmx);
 	write_general(vmx);
 	write_shadow(vmx);
-	if (unlikely(wisp_hw_flush(vcpu)) && flush_ept(vmx))
+	if (unlikely(wisp_hw_flush(vcpu))) {
+		if (!flush_ept(vmx))
+			return lose_vmcs(vmx);
 		wisp_ledger_flushed(vcpu);
+	}
 	wisp_ledger_enter(vcpu);
 
 	if (vmx->launched)
@@ -552,12 +572,8 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 	if (vmx->inject)
 		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	vmx->inject = 0;
-	if (unlikely(failed == 2)) {
-		wisp_ledger_enable();
-		wisp_hw_forget();
-		vcpu->exit.reason = WISP_EXIT_LOST;
-		return;
-	}
+	if (unlikely(failed == 2))
+		return lose_vmcs(vmx);
 	reason = failed ? 0 : vmx_read(VM_EXIT_REASON);
 	if (unlikely(failed || reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {
 		vmx_decode_failure(vcpu, reason, failed ?

@@ -98,13 +98,42 @@ TEST_F(entry, names_the_member)
 	enter_refused(_metadata, &self->g, true);
 }
 
+SNIPPET(count, 64, "1: inc %rbx; hlt; jmp 1b");
+
 static bool log_has(const char *text)
 {
 	static char log[1 << 20];
 	int size = klogctl(3, log, sizeof(log) - 1);	/* SYSLOG_ACTION_READ_ALL */
 
 	log[size < 0 ? 0 : size] = 0;
-	return strstr(log, text);
+	return strstr(log, text) != NULL;
+}
+
+/*
+ * A window without hardware is as if it had not been, with SVM; with VMX what the VMCS
+ * had is lost, and told.
+ */
+TEST_F(entry, without_hardware)
+{
+	struct guest *g = &self->g;
+	bool vmx = g->query.backend == WISP_BACKEND_VMX;
+
+	GUEST_LOAD(g, LONG64, count);
+	for (__u64 i = 0; i < 4; i++) {
+		ASSERT_EQ(0, parameter_set("lose", 1));
+		g->page->complete = i && !vmx;
+		ASSERT_EQ(vmx ? WISP_EXIT_ENTRY_FAILED : WISP_EXIT_HLT, guest_run(g));
+		EXPECT_EQ('N', parameter_get_flag("lose"));
+		if (vmx) {
+			EXPECT_EQ(0UL, g->page->exit.hw.code);
+			EXPECT_EQ(0UL, g->page->exit.hw.info2);
+			GUEST_LOAD(g, LONG64, count);
+			g->page->state.general.rbx = i;
+			ASSERT_EQ(WISP_EXIT_HLT, guest_run(g));
+		}
+		EXPECT_EQ(i + 1, g->page->state.general.rbx);
+	}
+	EXPECT_EQ(vmx, log_has("VM-instruction error 0, no VMCS is current"));
 }
 
 TEST_F(entry, names_the_control)
