@@ -31,6 +31,8 @@
 #define TOUCH		0x100000
 #define TOUCH_TRACED	(TOUCH + (BATCHES + 1) * BATCH * 0x1000)
 #define MEMORY_SIZE	(16UL << 20)
+#define TOUCH_BACK	(MEMORY_SIZE - 0x1000)
+#define BACK_TRACED	(TOUCH_BACK - (BATCHES + 1) * BATCH * 0x1000)
 #define NOWHERE		0x40000000
 
 /* Memory in 2 MiB pages, touched once each behind the first. */
@@ -94,7 +96,13 @@ IN_GUEST(guest_cpuid, "mov $1, %eax; cpuid");
 IN_GUEST(guest_cpuid_far, "mov $0x80000008, %eax; cpuid");
 IN_GUEST(guest_msr, "mov $0x10a, %ecx; rdmsr");
 /* EDI goes on from batch to batch. */
-IN_GUEST(guest_touch, "mov %eax, (%edi); add $0x1000, %edi");
+#define NEXT_PAGE	"mov %eax, (%edi); add $0x1000, %edi"
+SNIPPET(guest_touch, 32, TIMED(".rept " STR(BATCH) "\n" NEXT_PAGE "\n.endr"));
+/* As many as Wisp maps at once: one alone may be there already. */
+SNIPPET(guest_touch_traced, 32,
+	"9:" MAGIC ".rept 16\n" NEXT_PAGE "\n.endr\n" MAGIC "hlt; jmp 9b");
+/* In an order in which nobody maps any ahead. */
+IN_GUEST(guest_touch_back, "mov %eax, (%edi); sub $0x1000, %edi");
 /* A page that is there: what "first touch" costs the guest itself. */
 SNIPPET(guest_touch_again, 32, TIMED(
 	".rept " STR(BATCH) "\n mov %eax, (%edi); add $0, %edi\n.endr"));
@@ -412,6 +420,23 @@ void measure_touch(struct bench *b, const char *op)
 	measure_in_guest(b, op, &touch, &touch1);
 }
 
+/* In memory of its own, from its end on. */
+static void measure_touch_back(struct bench *b)
+{
+	const struct guest back = {
+		GUEST_CODE(guest_touch_back), .bits = 32, .rdi = TOUCH_BACK,
+	};
+	const struct guest back1 = {
+		GUEST_CODE(guest_touch_back_traced), .bits = 32, .rdi = BACK_TRACED,
+	};
+	struct machine *m = b->m;
+
+	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	measure_in_guest(b, "touch backwards", &back, &back1);
+	b->on->destroy(b->m);
+	b->m = m;
+}
+
 static void measure_in_driver(struct bench *b)
 {
 	const struct guest cpuid = { GUEST_CODE(guest_cpuid), .bits = 32 };
@@ -428,6 +453,7 @@ static void measure_in_driver(struct bench *b)
 	measure_in_guest(b, "cpuid 80000008", &far, &far1);
 	measure_in_guest(b, "msr", &msr, &msr1);
 	measure_touch(b, "first touch");
+	measure_touch_back(b);
 	load(b->on, b->m, &again);
 	measure(b, "touch again", batch_in_guest, BATCHES, BATCH);
 }
@@ -491,6 +517,14 @@ static void measure_all(struct bench *b)
 		measure_curves(b);
 }
 
+/* An exit to the VMM and nothing else, to see what there is in it. */
+static void measure_terms(struct bench *b)
+{
+	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	measure_port(b, "port");
+	b->on->destroy(b->m);
+}
+
 static void measure_backend(struct bench *b, const struct backend *on)
 {
 	const char *hardware;
@@ -501,6 +535,8 @@ static void measure_backend(struct bench *b, const struct backend *on)
 		b->hardware = hardware;
 	if (b->jobs)
 		measure_jobs(b);
+	else if (b->terms)
+		measure_terms(b);
 	else
 		measure_all(b);
 }
@@ -579,12 +615,12 @@ static void print_json(const struct bench *b)
 static void print_help(FILE *out)
 {
 	fputs("usage: bench [--lab NAME] [--mitigations auto|off] [--trace]\n"
-	      "             [--alive N] [--curves | --jobs] [--kvm COMMAND]\n"
+	      "             [--alive N] [--curves | --jobs | --terms] [--kvm COMMAND]\n"
 	      "\n"
 	      "--kvm: KVM, too, which COMMAND loads. --trace: for the emulator's\n"
 	      "debugger, mark each operation once. --alive: with up to so many VMs at\n"
 	      "the same time (10000). --curves: how costs grow, too. --jobs: whole jobs,\n"
-	      "in time, and nothing else.\n", out);
+	      "in time, and nothing else. --terms: one operation, for its trace.\n", out);
 }
 
 static void read_options(struct bench *b, int argc, char **argv)
@@ -596,6 +632,7 @@ static void read_options(struct bench *b, int argc, char **argv)
 		{ "curves", no_argument, NULL, 'c' },
 		{ "jobs", no_argument, NULL, 'j' },
 		{ "kvm", required_argument, NULL, 'k' },
+		{ "terms", no_argument, NULL, 'e' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -621,6 +658,9 @@ static void read_options(struct bench *b, int argc, char **argv)
 			break;
 		case 'k':
 			b->load_kvm = optarg;
+			break;
+		case 'e':
+			b->terms = 1;
 			break;
 		case 't':
 			b->trace = 1;

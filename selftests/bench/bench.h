@@ -116,6 +116,7 @@ struct bench {
 	int trace;		/* each operation once */
 	int curves;		/* how costs grow, too */
 	int jobs;		/* whole jobs, and nothing else */
+	int terms;
 	struct machine *m;	/* the one that most operations use */
 	struct utsname host;
 	char boot_id[40];

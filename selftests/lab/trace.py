@@ -91,7 +91,8 @@ class Part:
             if pattern.match(instruction) and \
                     (name != TLB_CONTROL or "svm" in function):
                 self.counts[name] += 1
-        if instruction in ("wrmsr", "rdmsr"):
+        # Of modules: the kernel's own, as at a syscall, are there for both.
+        if instruction in ("wrmsr", "rdmsr") and function.endswith("]"):
             self.msrs[f"{instruction} {self.registers.get('cx', '?')}"] += 1
         self.follow(instruction)
 
