@@ -72,9 +72,11 @@ kill -TERM $wisp
 ended 143
 result 'SIGTERM, while nobody opens the JSON file'
 
-# Who reads nothing does not hold up the end, by a signal or by the time.
+# Who reads nothing does not hold up the end, by a signal or by the time. The pipe is
+# full before, however slow the guest is.
 sleep 1000 <>"$tmp/fifo" &
 sleeper=$!
+dd if=/dev/zero of="$tmp/fifo" bs=4096 count=16 2>/dev/null
 held_up --trace="$tmp/fifo"
 kill -TERM $wisp
 ended 5 && grep -q '^wisp: --trace: not all' "$tmp/err"
