@@ -37,16 +37,12 @@ static bool vcpu_differs(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from,
 			 struct wisp_audit *audit)
 {
 	struct wisp_registers *regs = &vcpu->scratch;
-	u64 tsc, now;
 
 	if (!from || !vcpu->populated)
 		return false;
 	wisp_vcpu_get_registers(vcpu, WISP_STATE_ALL & ~WISP_STATE_FPU, regs);
-	tsc = regs->msrs.tsc - from->scratch.msrs.tsc;
-	/* One that goes on has gone on, but no longer than the reset took. */
-	now = wisp_clock_at(vcpu, rdtsc());
-	if (now && tsc <= now - vcpu->vm->tsc_origin)
-		regs->msrs.tsc = from->scratch.msrs.tsc;
+	/* What it was at that moment. */
+	regs->msrs.tsc = vcpu->tsc_offset + wisp_clock_at(vcpu, vcpu->vm->tsc_origin);
 	return state_differs(audit, vcpu, WISP_FIELD(state), regs, &from->scratch,
 			     sizeof(*regs)) ||
 	       state_differs(audit, vcpu, WISP_FIELD(state.xsave),

@@ -11,7 +11,8 @@ struct wisp_audit;
 struct wisp_vm;
 
 /*
- * @vm was reset to its base, at its tsc_origin, and does not run: its lock is held. @audit, zero, gets what differs. May sleep.
+ * @vm was reset to its base, at its tsc_origin, and does not run: its lock is held.
+ * @audit, zero, gets what differs. May sleep.
  */
 void wisp_audit(struct wisp_vm *vm, struct wisp_audit *audit);
 

@@ -56,6 +56,8 @@ enum wisp_internal_exit {
 	WISP_EXIT_AGAIN,
 	/* Not entered: the hardware was switched off under us. */
 	WISP_EXIT_LOST,
+	/* Likewise, and the guest's registers went with it. */
+	WISP_EXIT_GONE,
 };
 
 /**

@@ -20,7 +20,10 @@ u64 wisp_clock_at(const struct wisp_vcpu *vcpu, u64 tsc);
  */
 static inline void wisp_clock_begin(struct wisp_vcpu *vcpu, u64 tsc)
 {
-	vcpu->tsc_offset = tsc - wisp_clock_at(vcpu, vcpu->vm->tsc_origin);
+	/* The host's begins anew with some suspends. */
+	u64 origin = min(vcpu->vm->tsc_origin, rdtsc());
+
+	vcpu->tsc_offset = tsc - wisp_clock_at(vcpu, origin);
 }
 
 /* A window begins, or ends. Interrupts off. */

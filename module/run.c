@@ -41,7 +41,7 @@
 enum next {
 	NEXT_ENTER,	/* enter again, in the same window */
 	NEXT_WINDOW,	/* close the window, see what the host wants, go on */
-	NEXT_FAULT,	/* close the window and handle exit.memory */
+	NEXT_FAULT,	/* close the window and handle exit.memory, or a loss */
 	NEXT_EXIT,	/* the run ends with vcpu->exit */
 };
 
@@ -301,6 +301,7 @@ static enum next handle(struct wisp_vcpu *vcpu)
 		return NEXT_WINDOW;
 	case WISP_EXIT_FAULT:
 	case WISP_EXIT_PDPTES:
+	case WISP_EXIT_GONE:
 		return NEXT_FAULT;
 	case WISP_EXIT_CPUID:
 		wisp_cpuid_handle(vcpu);
@@ -379,19 +380,19 @@ static enum next before_entry(struct wisp_vcpu *vcpu)
 }
 
 #ifdef CONFIG_WISP_DEBUG
-static bool lose;
-module_param(lose, bool, 0644);
-MODULE_PARM_DESC(lose, "turn the hardware off once before an entry, as a crash may (test)");
+static uint lose;
+module_param(lose, uint, 0644);
+MODULE_PARM_DESC(lose, "turn the hardware off before the n-th entry from now (test)");
 
-static void lose_hardware(void)
+/* As a crash may do. What KVM has on is not ours to turn off. */
+static void lose_hardware(const struct wisp_vcpu *vcpu)
 {
-	if (likely(!lose))
+	if (likely(!lose) || vcpu->host.shared || --lose)
 		return;
-	lose = false;
 	static_call(wisp_cpu_disable)();
 }
 #else
-static inline void lose_hardware(void) { }
+static inline void lose_hardware(const struct wisp_vcpu *vcpu) { }
 #endif
 
 static enum next enter_guest(struct wisp_vcpu *vcpu)
@@ -408,7 +409,7 @@ static enum next enter_guest(struct wisp_vcpu *vcpu)
 			atomic64_read(&vcpu->vm->slat.generation);
 		wisp_debug_enter(vcpu);
 		trace_wisp_entry(vcpu);
-		lose_hardware();
+		lose_hardware(vcpu);
 		static_call(wisp_run)(vcpu);
 		trace_wisp_exit(vcpu);
 		wisp_debug_leave(vcpu);
@@ -478,6 +479,10 @@ static enum next handle_fault(struct wisp_vcpu *vcpu)
 {
 	int ret;
 
+	if (unlikely(vcpu->exit.reason == WISP_EXIT_GONE)) {
+		wisp_vcpu_reset(vcpu);
+		return end_run(vcpu, WISP_EXIT_ENTRY_FAILED);
+	}
 	if (vcpu->exit.reason == WISP_EXIT_PDPTES) {
 		ret = read_pdptes(vcpu);
 	} else {
@@ -585,6 +590,7 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct wisp_request *reque
 {
 	const u32 groups = WISP_STATE_SEGMENTS | WISP_STATE_CONTROL;
 	const struct wisp_events *events = &vcpu->events;
+	u64 rflags = vcpu->general.rflags;
 	u32 field;
 
 	if (request->inject.type == WISP_EVENT_EXCEPTION)
@@ -597,7 +603,12 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct wisp_request *reque
 	if (field)
 		return refuse(vcpu, field, field == WISP_FIELD(inject.type) ?
 						   -EOPNOTSUPP : -EINVAL);
-	if (wisp_event_waiting(events, request->inject.type))
+	if (request->dirty & WISP_STATE_GENERAL)
+		rflags = vcpu->scratch.general.rflags;
+	/* A single step's #DB is on its way, too. */
+	if (wisp_event_waiting(events, request->inject.type) ||
+	    (request->inject.type == WISP_EVENT_EXCEPTION && request->complete &&
+	     rflags & X86_EFLAGS_TF && !vcpu->step))
 		return refuse(vcpu, WISP_FIELD(inject), -EBUSY);
 	return 0;
 }
@@ -666,7 +677,7 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 		complete_instruction(vcpu, request->reply);
 		page->complete = 0;
 	}
-	/* Behind what the end of the instruction has raised. */
+	/* Not in place of what the end of the instruction has raised: it stays, then. */
 	if (request->inject.type && !wisp_event_waiting(&vcpu->events, request->inject.type)) {
 		wisp_event_inject(vcpu, &request->inject);
 		memset(&page->inject, 0, sizeof(page->inject));

@@ -159,14 +159,13 @@ static void report_wrong(unsigned int group, unsigned long bits, unsigned int ri
 	}
 }
 
-/* SDM Vol. 3, "VM Instruction Error Numbers"; 0: VMfailInvalid */
+/* SDM Vol. 3, "VM Instruction Error Numbers" */
 void vmx_caps_report(u32 error)
 {
 	u32 must, may, value;
 	unsigned int i;
 
 	pr_err_ratelimited("VM entry failed: VM-instruction error %u%s\n", error,
-			   error == 0 ? ", no VMCS is current" :
 			   error == 7 ? ", control fields" :
 			   error == 8 ? ", host-state fields" : "");
 	for (i = 0; i < ARRAY_SIZE(groups) && error == 7; i++) {

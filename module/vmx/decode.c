@@ -222,7 +222,7 @@ void vmx_decode_failure(struct wisp_vcpu *vcpu, u32 reason, u32 error)
 {
 	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
 	decode_hw(vcpu, WISP_EXIT_ENTRY_FAILED, reason, error);
-	if (!reason)
+	if (error)
 		vmx_caps_report(error);
 	if ((u16)reason == EXIT_REASON_MCE_DURING_VMENTRY) {
 		wisp_host_machine_check();

@@ -525,11 +525,13 @@ static void read_general(struct vmx_vcpu *vmx)
 }
 
 /*
- * VMX was turned off under us, and what the VMCS had is nowhere: with registers that are
- * set anew it can begin again.
+ * VMX was turned off under us, and what the VMCS had is nowhere. Of the guest's MSRs one
+ * is in the CPU still, which the end of the window is to find there.
  */
 static void lose_vmcs(struct vmx_vcpu *vmx)
 {
+	pr_warn_ratelimited("VMX was turned off in a run: its vCPU begins anew\n");
+	read_groups(vmx, WISP_STATE_MSRS & ~vmx->valid);
 	wisp_ledger_enable();
 	wisp_hw_forget();
 	memset(&vmx->have, 0, sizeof(vmx->have));
@@ -537,14 +539,13 @@ static void lose_vmcs(struct vmx_vcpu *vmx)
 	vmx->cpu = -1;
 	vmx->inject = 0;
 	vmx->valid = VMX_GROUPS;
-	vmx->dirty = VMX_GROUPS;
-	vmx_decode_failure(&vmx->vcpu, 0, 0);
+	vmx->vcpu.exit.reason = WISP_EXIT_GONE;
 }
 
 static void vmx_run(struct wisp_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
-	u32 flags = vmx_caps.enter_flags, reason;
+	u32 flags = vmx_caps.enter_flags, reason, error;
 	int failed;
 
 	if (unlikely(vmx->pdptes_stale) && !write_pdptes(vmx)) {
@@ -572,12 +573,13 @@ static void vmx_run(struct wisp_vcpu *vcpu)
 	if (vmx->inject)
 		vmx_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	vmx->inject = 0;
-	if (unlikely(failed == 2))
+	error = unlikely(failed == 1) ? vmx_read(VM_INSTRUCTION_ERROR) : 0;
+	/* A fault, or VMfailInvalid. */
+	if (unlikely(failed && !error))
 		return lose_vmcs(vmx);
 	reason = failed ? 0 : vmx_read(VM_EXIT_REASON);
 	if (unlikely(failed || reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {
-		vmx_decode_failure(vcpu, reason, failed ?
-				   vmx_read(VM_INSTRUCTION_ERROR) : 0);
+		vmx_decode_failure(vcpu, reason, error);
 		return;
 	}
 	vmx->launched = true;

@@ -188,7 +188,19 @@ static int act_run(struct shared *s, __u64 *seed)
 	int ret = raw_run(s->g.vm, 0);
 
 	(void)seed;
-	return ret == -EINTR ? 0 : ret;
+	if (ret == -EINTR)
+		return 0;
+	if (ret)
+		return ret;
+	switch (s->g.page->exit.reason) {
+	case WISP_EXIT_BUDGET:
+	case WISP_EXIT_KICKED:
+	case WISP_EXIT_MEMORY:
+	case WISP_EXIT_NOMEM:
+		return 0;
+	default:
+		return -EPROTO;
+	}
 }
 
 static void *run(void *data)
@@ -282,6 +294,7 @@ TEST_F(races, all_at_once)
 	expect_base(_metadata, s->snapshot);
 	ASSERT_EQ(0, raw_reset(s->g.vm, s->snapshot));
 	EXPECT_EQ(0, raw_audit(s->g.vm, s->snapshot, &audit));
+	EXPECT_EQ(WISP_AUDIT_SAME, audit.what);
 	expect_base(_metadata, s->g.vm);
 	ASSERT_EQ(0, raw_reset(s->fork, s->snapshot));
 	expect_base(_metadata, s->fork);

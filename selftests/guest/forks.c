@@ -491,6 +491,15 @@ TEST_F(forks, tscs_stay_together)
 	expect_same_tsc(_metadata, fork);
 	ASSERT_EQ(0, raw_reset(vm, s));
 	expect_same_tsc(_metadata, vm);
+	/* A snapshot has all of them at one moment. */
+	close(s);
+	s = raw_snapshot(fork);
+	ASSERT_LE(0, s);
+	EXPECT_EQ(tsc(s, 0), tsc(s, 1));
+	close(s);
+	s = raw_snapshot(vm);
+	ASSERT_LE(0, s);
+	EXPECT_EQ(tsc(s, 0), tsc(s, 1));
 	close(fork);
 	close(s);
 	close(vm);

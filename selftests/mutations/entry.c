@@ -7,7 +7,9 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <asm/prctl.h>
 #include <sys/klog.h>
+#include <sys/syscall.h>
 
 #include "../harness.h"
 #include "../guest/guest.h"
@@ -98,7 +100,8 @@ TEST_F(entry, names_the_member)
 	enter_refused(_metadata, &self->g, true);
 }
 
-SNIPPET(count, 64, "1: inc %rbx; hlt; jmp 1b");
+/* CPUID is an exit within the window, and SWAPGS none. */
+SNIPPET(count, 64, "1: swapgs; xor %eax, %eax; cpuid; inc %r8; hlt; jmp 1b");
 
 static bool log_has(const char *text)
 {
@@ -109,31 +112,51 @@ static bool log_has(const char *text)
 	return strstr(log, text) != NULL;
 }
 
+#define GUEST_GS	0x123456000ULL
+#define HOST_GS		0x654321000ULL
+
+static __u64 own_gs(void)
+{
+	__u64 base = ~0ULL;
+
+	syscall(SYS_arch_prctl, ARCH_GET_GS, &base);
+	return base;
+}
+
 /*
  * A window without hardware is as if it had not been, with SVM; with VMX what the VMCS
- * had is lost, and told.
+ * had is lost, which is told, and the vCPU is as new. The host has what is its own.
  */
 TEST_F(entry, without_hardware)
 {
 	struct guest *g = &self->g;
 	bool vmx = g->query.backend == WISP_BACKEND_VMX;
+	struct wisp_state *s = &g->page->state;
 
-	GUEST_LOAD(g, LONG64, count);
-	for (__u64 i = 0; i < 4; i++) {
-		ASSERT_EQ(0, parameter_set("lose", 1));
-		g->page->complete = i && !vmx;
+	ASSERT_EQ(0, syscall(SYS_arch_prctl, ARCH_SET_GS, HOST_GS));
+	/* Before the first entry of a run, and behind one. */
+	for (__u64 i = 0; i < 6; i++) {
+		GUEST_LOAD(g, LONG64, count);
+		s->general.r8 = i;
+		s->segments.gs.base = GUEST_GS;
+		s->msrs.kernel_gs_base = 0;
+		g->page->dirty |= WISP_STATE_SEGMENTS | WISP_STATE_MSRS;
+		ASSERT_EQ(0, parameter_set("lose", 1 + i % 2));
 		ASSERT_EQ(vmx ? WISP_EXIT_ENTRY_FAILED : WISP_EXIT_HLT, guest_run(g));
-		EXPECT_EQ('N', parameter_get_flag("lose"));
-		if (vmx) {
-			EXPECT_EQ(0UL, g->page->exit.hw.code);
-			EXPECT_EQ(0UL, g->page->exit.hw.info2);
-			GUEST_LOAD(g, LONG64, count);
-			g->page->state.general.rbx = i;
-			ASSERT_EQ(WISP_EXIT_HLT, guest_run(g));
+		EXPECT_EQ(0U, parameter_get("lose"));
+		EXPECT_EQ(HOST_GS, own_gs());
+		if (!vmx) {
+			EXPECT_EQ(i + 1, s->general.r8);
+			EXPECT_EQ(GUEST_GS, s->msrs.kernel_gs_base);
+			continue;
 		}
-		EXPECT_EQ(i + 1, g->page->state.general.rbx);
+		EXPECT_EQ(0UL, g->page->exit.hw.code);
+		EXPECT_EQ(0UL, g->page->exit.hw.info2);
+		EXPECT_EQ(0xfff0UL, s->general.rip);
+		EXPECT_EQ(0x10UL, s->control.cr0);
+		EXPECT_EQ(0UL, s->msrs.kernel_gs_base);
 	}
-	EXPECT_EQ(vmx, log_has("VM-instruction error 0, no VMCS is current"));
+	EXPECT_EQ(vmx, log_has("VMX was turned off in a run"));
 }
 
 TEST_F(entry, names_the_control)

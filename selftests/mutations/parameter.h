@@ -25,19 +25,6 @@ static inline int parameter_set(const char *name, unsigned int value)
 	return fclose(f) ? -errno : 0;
 }
 
-/* 'Y' or 'N'; 0: there is none. */
-static inline char parameter_get_flag(const char *name)
-{
-	FILE *f = parameter_open(name, "r");
-	int c;
-
-	if (!f)
-		return 0;
-	c = fgetc(f);
-	fclose(f);
-	return c;
-}
-
 /* ~0: there is none. */
 static inline unsigned int parameter_get(const char *name)
 {

@@ -570,10 +570,13 @@ static void expect_more(struct __test_metadata *_metadata, int fork, int vcpu, _
 	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fork, vcpu * PAGE);
 	ASSERT_NE(MAP_FAILED, page);
 	page->budget_ns = 100000;
-	ASSERT_EQ(0, raw_run(fork, vcpu));
-	EXPECT_EQ(WISP_EXIT_BUDGET, page->exit.reason);
+	/* A run may end before the first instruction. */
+	for (int i = 0; i < 100 && expect_counter(_metadata, fork, vcpu) == n; i++) {
+		ASSERT_EQ(0, raw_run(fork, vcpu));
+		EXPECT_EQ(WISP_EXIT_BUDGET, page->exit.reason);
+	}
 	munmap(page, PAGE);
-	EXPECT_LE(n, expect_counter(_metadata, fork, vcpu));
+	EXPECT_LT(n, expect_counter(_metadata, fork, vcpu));
 }
 
 /* Of several vCPUs that run none is left out, and none goes on. */

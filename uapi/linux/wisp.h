@@ -357,8 +357,9 @@ struct wisp_protect_range {
  * against the latter exits with WISP_MEMORY_PROTECTED. A protection belongs to
  * the addresses: it stays when a slot comes or goes, until all of READ, WRITE
  * and EXEC takes it away. The CPU's walks of the guest's tables set bits there: they
- * count as writes, of slots, too (WISP_MEMORY_WALK). EINTR (a signal that kills), ENOMEM: ranges may have
- * been protected already. ENOSPC: a VM would keep more than
+ * count as writes, of slots, too (WISP_MEMORY_WALK).
+ *
+ * EINTR (a signal that kills), ENOMEM: ranges may have been protected already. ENOSPC: a VM would keep more than
  * 4 * WISP_MAX_PROTECT_RANGES, were each new one to part another in two. A call that
  * only takes away, and parts none, always finds room.
  */
@@ -676,7 +677,8 @@ enum wisp_limit {
  *	for a step) or 3 (#BP; RIP is at the INT3)
  * @limit: LIMIT: @limit.which is enum wisp_limit
  * @hw: ENTRY_FAILED, UNEXPECTED: SVM's EXITCODE, EXITINFO1, EXITINFO2; VMX's
- *	exit reason, exit qualification, VM-instruction error
+ *	exit reason, exit qualification, VM-instruction error; all 0: VMX was turned off
+ *	under the run, and the vCPU is as new
  * @raw: the largest any exit uses
  */
 struct wisp_exit {
@@ -765,8 +767,7 @@ struct wisp_breakpoints {
  * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit (with
  *	WISP_VM_DETERMINISTIC always)
  * @reply: in: for @complete: what IN or RDMSR reads
- * @inject: in: an event for the guest; its type is then set to NONE. An exception
- *	stays for the next run where @complete has raised one (a single step's #DB)
+ * @inject: in: an event for the guest; its type is then set to NONE
  * @reserved: zero
  * @exit: out: how the run ended
  * @breakpoints: in: with WISP_RUN_BREAKPOINTS
@@ -951,7 +952,7 @@ struct wisp_dirty {
  *   EBUSY       the vCPU is running (WISP_RUN_RESET: as of WISP_RESET), or the VM
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is
- *               in delivery; as EINTR: the CPU refuses to turn its
+ *               in delivery, or @complete is to report a single step; as EINTR: the CPU refuses to turn its
  *               virtualization on, or KVM may have an enlightened VMCS
  *   EINVAL      @field was refused; @complete: also where nothing is to be done;
  *               WISP_RUN_RESET: there is no snapshot yet
