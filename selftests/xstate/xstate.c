@@ -20,9 +20,6 @@ struct wide {
 	__u64 opmask[8];
 };
 
-/* The ioctl, with @w in the registers before and after. */
-long wide_call(int fd, long call, long arg, struct wide *w);
-
 #define ALL_32								\
 	"0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, "	\
 	"17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31"
@@ -81,6 +78,9 @@ FIXTURE_TEARDOWN(xstate)
 {
 	guest_destroy(&self->g);
 }
+
+/* The ioctl, with @w in the registers before and after. */
+long wide_call(int fd, long call, long arg, struct wide *w);
 
 static __u64 value_of(int vcpu)
 {
