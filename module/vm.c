@@ -240,17 +240,19 @@ void wisp_slot_detach(struct wisp_slot *slot)
 {
 	struct wisp_vm *vm = slot->vm;
 	struct page *freed = NULL;
+	bool found;
 
 	/*
 	 * Until no vCPU uses its pages, the object must tell when it takes some
 	 * back. The tables go when it does not: both unmap.
 	 */
-	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL);
-	/* What is not mapped any more may be in a TLB still: others unmap, too. */
-	revoke(vm, WISP_REVOKE_SLOT);
+	found = wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL);
+	if (found)
+		revoke(vm, WISP_REVOKE_SLOT);
 	wisp_memory_detach(slot->memory, &slot->user);
 	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
-	if (freed)
+	/* Nor is anything left of what others have unmapped, and revoke only now. */
+	if (freed || !found)
 		revoke(vm, WISP_REVOKE_FREE);
 	wisp_slat_free(&vm->slat, freed);
 	wisp_slot_free(slot);
