@@ -8,34 +8,12 @@
 #include <sys/sysinfo.h>
 
 #include "../harness.h"
-#include "host.h"
+#include "watchful.h"
 
 #define CPU		1
 #define HITS		3	/* NMIs in the guest, that have to come */
 #define ROUNDS		50	/* and in how many at most: the CPU has other work, too */
 #define MOST_MS		20000	/* SysRq itself waits for 10 s at most */
-#define STOP		(GUEST_DATA + 0x8000)
-#define SEED		0x5eed5eed5eed5eedUL
-
-/*
- * Counts in memory and in a register, and looks after other state. RDI: its
- * place, RSI: another word that stops it, R9, R15 and XMM7: what they have to be.
- */
-SNIPPET(count, 64,
-	"movq %r9, %xmm7\n"
-	"1: inc %r8\n"
-	"incq (%rdi)\n"
-	"cmp %r8, (%rdi)\n"
-	"jne 2f\n"
-	"movq %xmm7, %rax\n"
-	"cmp %r9, %rax\n"
-	"jne 2f\n"
-	"cmp %r15, %rax\n"
-	"jne 2f\n"
-	"cmpq $0, (%rsi)\n"
-	"je 1b\n"
-	"hlt\n"
-	"2: ud2");
 
 FIXTURE(nmi) {
 	struct guest g;
@@ -67,13 +45,9 @@ FIXTURE_SETUP(nmi)
 	self->log = open("/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	ASSERT_LE(0, self->log);
 	ASSERT_EQ(0, guest_create(g));
-	GUEST_LOAD(g, LONG64, count);
+	watchful_load(g);
 	s = &g->page->state;
 	s->general.rflags = variant->rflags;
-	s->general.rdi = COUNTER(0);
-	s->general.rsi = STOP;
-	s->general.r9 = SEED;
-	s->general.r15 = SEED;
 	s->events.nmi_blocked = variant->nmi_blocked;
 	ASSERT_EQ(0, guest_pin(0));
 	host_start(&self->runner, g, 0, CPU);
@@ -162,13 +136,11 @@ TEST_F(nmi, is_the_hosts)
 	TH_LOG("%d of %d NMIs came in the guest", hits, rounds);
 	EXPECT_EQ(HITS, hits);
 
-	__atomic_store_n((__u64 *)guest_at(g, STOP), 1, __ATOMIC_RELAXED);
+	watchful_stop(g);
 	EXPECT_EQ(WISP_EXIT_HLT, host_join(&self->runner));
-	EXPECT_EQ(counted(g, 0), s->general.r8);
-	EXPECT_EQ(SEED, s->general.r15);
+	EXPECT_TRUE(watchful_is_well(g));
 	EXPECT_EQ(0, s->events.nmi_pending);
 	EXPECT_EQ(variant->nmi_blocked, s->events.nmi_blocked);
-	EXPECT_EQ(0UL, guest_trap(g)->count);
 }
 
 TEST_HARNESS_MAIN

@@ -9,28 +9,11 @@
 #include <sys/syscall.h>
 
 #include "../harness.h"
-#include "../host/host.h"
+#include "../host/watchful.h"
 
 #define CPU		1
 #define ROUNDS		10
 #define PLANTED		"/lab/planted.ko"
-#define STOP		(GUEST_DATA + 0x8000)
-#define SEED		0x5eed5eed5eed5eedUL
-
-/* RDI: its counter, RSI: another word, which stops it, R9 and XMM7: what they have to be. */
-SNIPPET(count, 64,
-	"movq %r9, %xmm7\n"
-	"1: inc %r8\n"
-	"incq (%rdi)\n"
-	"cmp %r8, (%rdi)\n"
-	"jne 2f\n"
-	"movq %xmm7, %rax\n"
-	"cmp %r9, %rax\n"
-	"jne 2f\n"
-	"cmpq $0, (%rsi)\n"
-	"je 1b\n"
-	"hlt\n"
-	"2: ud2");
 
 /* How many the kernel has had on a CPU, or -1. */
 static long machine_checks(int cpu)
@@ -71,14 +54,10 @@ static int raise_machine_checks(void)
 TEST(is_the_hosts)
 {
 	struct host_runner runner;
-	const struct wisp_state *s;
 	struct guest g;
 
 	ASSERT_EQ(0, guest_create(&g));
-	GUEST_LOAD(&g, LONG64, count);
-	g.page->state.general.rdi = COUNTER(0);
-	g.page->state.general.rsi = STOP;
-	g.page->state.general.r9 = SEED;
+	watchful_load(&g);
 	ASSERT_EQ(0, guest_pin(0));
 	host_start(&runner, &g, 0, CPU);
 
@@ -93,12 +72,9 @@ TEST(is_the_hosts)
 		ASSERT_FALSE(host_done(&runner));
 	}
 
-	__atomic_store_n((__u64 *)guest_at(&g, STOP), 1, __ATOMIC_RELAXED);
+	watchful_stop(&g);
 	EXPECT_EQ(WISP_EXIT_HLT, host_join(&runner));
-	s = &g.page->state;
-	EXPECT_EQ(counted(&g, 0), s->general.r8);
-	EXPECT_EQ(SEED, s->general.r9);
-	EXPECT_EQ(0UL, guest_trap(&g)->count);
+	EXPECT_TRUE(watchful_is_well(&g));
 	guest_destroy(&g);
 }
 

@@ -84,7 +84,7 @@ long wide_call(int fd, long call, long arg, struct wide *w);
 
 static __u64 value_of(int vcpu)
 {
-	return SEED | vcpu << 4;
+	return SEED | (vcpu + 1) << 4;
 }
 
 /* @components: of XCR0, which the guests turn on. */
@@ -113,6 +113,20 @@ static bool shows_its_own(struct guest *g, int vcpu, int words, __u64 mask)
 	return true;
 }
 
+/* The first ends at the guests' first exits; the others go on from there, by *@snapshot. */
+static void begin_round(struct __test_metadata *_metadata, struct guest *g, int round,
+			int *snapshot)
+{
+	if (round == 1) {
+		*snapshot = raw_snapshot(g->vm);
+		ASSERT_LE(0, *snapshot);
+	} else if (round) {
+		ASSERT_EQ(0, raw_reset(g->vm, *snapshot));
+		for (int vcpu = 0; vcpu < VCPUS; vcpu++)
+			EXPECT_FALSE(shows_its_own(g, vcpu, 1, ~0U));
+	}
+}
+
 static void fill(struct wide *w, int seed)
 {
 	__u8 *bytes = (__u8 *)w;
@@ -131,15 +145,7 @@ TEST_F(xstate, avx512)
 		SKIP(return, "no AVX-512 on this host");
 	load(g, wide, wide_end, XCR0_YMM | XCR0_AVX512, 0);
 	for (int i = 0; i < ROUNDS; i++) {
-		if (i == 1) {
-			s = raw_snapshot(g->vm);
-			ASSERT_LE(0, s);
-		}
-		if (i > 1) {
-			/* Back to behind the first exit; both have shown since. */
-			ASSERT_EQ(0, raw_reset(g->vm, s));
-			EXPECT_FALSE(shows_its_own(g, 0, 1, ~0ULL));
-		}
+		begin_round(_metadata, g, i, &s);
 		for (int vcpu = 0; vcpu < VCPUS; vcpu++) {
 			fill(&before, i * VCPUS + vcpu);
 			now = before;
@@ -180,14 +186,7 @@ TEST_F(xstate, pkru)
 	saved = read_pkru();
 	load(g, keys, keys_end, XCR0_PKRU, CR4_PKE);
 	for (int i = 0; i < ROUNDS; i++) {
-		if (i == 1) {
-			s = raw_snapshot(g->vm);
-			ASSERT_LE(0, s);
-		}
-		if (i > 1) {
-			ASSERT_EQ(0, raw_reset(g->vm, s));
-			EXPECT_FALSE(shows_its_own(g, 1, 1, ~0U));
-		}
+		begin_round(_metadata, g, i, &s);
 		for (int vcpu = 0; vcpu < VCPUS; vcpu++) {
 			/* Key 0 is what all of this program's memory has. */
 			__u32 pkru = (0x11111110 << (i & 3)) & ~3U, now;

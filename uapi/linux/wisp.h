@@ -359,9 +359,9 @@ struct wisp_protect_range {
  * and EXEC takes it away. The CPU's walks of the guest's tables set bits there: they
  * count as writes, of slots, too (WISP_MEMORY_WALK).
  *
- * EINTR (a signal that kills), ENOMEM: ranges may have been protected already. ENOSPC: a VM would keep more than
- * 4 * WISP_MAX_PROTECT_RANGES, were each new one to part another in two. A call that
- * only takes away, and parts none, always finds room.
+ * EINTR (a signal that kills), ENOMEM: ranges may have been protected already. ENOSPC:
+ * a VM would keep more than 4 * WISP_MAX_PROTECT_RANGES, were each new one to part
+ * another in two. A call that only takes away, and parts none, always finds room.
  */
 struct wisp_protect {
 	__u32 size;
@@ -767,7 +767,8 @@ struct wisp_breakpoints {
  * @budget_ns: in: run time of this call until WISP_EXIT_BUDGET; 0: no limit (with
  *	WISP_VM_DETERMINISTIC always)
  * @reply: in: for @complete: what IN or RDMSR reads
- * @inject: in: an event for the guest; its type is then set to NONE
+ * @inject: in: an event for the guest; its type is then set to NONE, but where
+ *	@complete could not go on (#GP, beyond the segment)
  * @reserved: zero
  * @exit: out: how the run ended
  * @breakpoints: in: with WISP_RUN_BREAKPOINTS
@@ -952,8 +953,9 @@ struct wisp_dirty {
  *   EBUSY       the vCPU is running (WISP_RUN_RESET: as of WISP_RESET), or the VM
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is
- *               in delivery, or @complete is to report a single step; as EINTR: the CPU refuses to turn its
- *               virtualization on, or KVM may have an enlightened VMCS
+ *               in delivery, or @complete is to report a single step; as EINTR:
+ *               the CPU refuses to turn its virtualization on, or KVM may have an
+ *               enlightened VMCS
  *   EINVAL      @field was refused; @complete: also where nothing is to be done;
  *               WISP_RUN_RESET: there is no snapshot yet
  *   ENOMEM      for what a fork's vCPU needs to run, or for WISP_RUN_RESET

@@ -227,8 +227,9 @@ int wisp_snapshot_flags(int vm, uint32_t flags);
  *	reset to or forked from
  *
  * Return: 0, or -EBADF, -EBUSY (a vCPU runs, another VM has a slot on what would be
- * written again, or a vCPU that only the snapshot has finds no place in the window), -EDQUOT (likewise), -EINTR (a signal that kills), -EINVAL
- * (@snapshot is none, is of another VM, or there is none yet), -ENOMEM.
+ * written again, or a vCPU that only the snapshot has finds no place in the window),
+ * -EDQUOT (such a vCPU, too), -EINTR (a signal that kills), -EINVAL (@snapshot is none,
+ * is of another VM, or there is none yet), -ENOMEM.
  */
 int wisp_reset(int vm, int snapshot);
 
@@ -500,8 +501,8 @@ int wisp_snapshot_save(int sys, int snapshot, int dir,
  * cannot be written to. Allocates.
  *
  * Return: the snapshot fd (O_CLOEXEC), or with @saved->error: -EBADMSG (it is
- * truncated or damaged), -EINVAL or -ENOENT (none is there), -ENOEXEC (this CPU has not what
- * the guest needs), -EPERM (it is another user's), -EPROTONOSUPPORT (another
+ * truncated or damaged), -EINVAL or -ENOENT (none is there), -ENOEXEC (this CPU has
+ * not what the guest needs), -EPERM (it is another user's), -EPROTONOSUPPORT (another
  * version of the format), -ETXTBSY (somebody writes it), or what open(2),
  * wisp_create_vm() and wisp_set_state() give.
  */
