@@ -341,6 +341,11 @@ static void run_failed(struct machine *machine, int error)
 	if (error == -EINVAL || error == -EOPNOTSUPP)
 		crash(machine, "the driver refused %s",
 		      wisp_field_name(machine->page->field));
+	else if (error == -ENOMEM)
+		end_without_memory(machine);
+	else if (error == -EBUSY)
+		ending_set(machine->ending, ENDING_ERROR, "%s",
+			   "the guest cannot run on: the CPU's virtualization is in use: unload or stop the other hypervisor");
 	else
 		ending_set(machine->ending, ENDING_ERROR,
 			   "the guest cannot run on: %s: see the host's dmesg",

@@ -99,9 +99,7 @@ static int failed(struct machine *machine, const char *what, int error)
 	const char *advice = "see the host's dmesg";
 	const char *wrong = strerror(-error);
 
-	if (error == -EBUSY)
-		advice = "unload or stop the other hypervisor";
-	else if (error == -ENOMEM)
+	if (error == -ENOMEM)
 		advice = machine->origin ? "free memory" :
 			 "free memory, or give the guest less with --mem";
 	if (error == -EDQUOT) {
