@@ -167,6 +167,36 @@ byte=$(dd if="$tmp/saved/memory" bs=1 skip="$at" count=1 | hexdump -e '1/1 "0x%0
 says 'what is saved has no breakpoint' "^at $at: $byte\$"
 ended 7 'saved while gdb is there'
 
+# Saved while the guest stands: before gdb is there, and while it looks at a register
+# that it has written.
+start --kernel $GUEST --snapshot "$tmp/first"
+kill -USR1 $wisp
+ended 7 'saved before gdb is there'
+wait_for_gdb resume "$tmp/first"
+debug $GUEST <<'END'
+printf "first %d\n", $pc == &start32
+kill
+END
+says 'at its first instruction' '^first 1$'
+ended 5 'and killed there'
+start --kernel $GUEST --snapshot "$tmp/standing"
+WISP=$wisp
+debug $GUEST <<'END'
+break *&write_port
+continue
+set var *(long *)&limit = 1
+set var $rbx = 0x1357
+shell kill -USR1 $WISP; while [ -e /proc/$WISP/exe ]; do sleep 0.1; done
+END
+ended 7 'saved while gdb holds it'
+wait_for_gdb resume "$tmp/standing"
+debug $GUEST <<'END'
+printf "resumed %d rbx 0x%lx\n", $pc == &write_port, $rbx
+continue
+END
+says 'it is where gdb held it, with what gdb wrote' '^resumed 1 rbx 0x1357$'
+ended 2 'and goes on'
+
 # gdb may send its Ctrl-C together with what it is to interrupt.
 start --kernel $GUEST
 {

@@ -392,7 +392,8 @@ static void serve_debugger(struct machine *machine)
 
 	settle(machine);
 	console_flush(machine->console);
-	while (!machine->ending->ended) {
+	/* Whoever has it saved is not kept waiting by gdb, nor by there being none. */
+	while (!machine->ending->ended && !save_is_due(machine)) {
 		struct pollfd fds[] = {
 			{ .fd = machine->wake_fd, .events = POLLIN },
 			{ .events = POLLIN },
@@ -447,12 +448,6 @@ void machine_run(struct machine *machine)
 	while (!ending->ended) {
 		int ret;
 
-		if (machine->gdb && gdb_is_due(machine->gdb)) {
-			serve_debugger(machine);
-			now = machine_now(machine);
-			check_ending(machine, now);
-			continue;
-		}
 		if (save_is_due(machine)) {
 			settle(machine);
 			if (machine->gdb)
@@ -460,6 +455,12 @@ void machine_run(struct machine *machine)
 			if (!ending->ended)
 				machine_save(machine);
 			break;
+		}
+		if (machine->gdb && gdb_is_due(machine->gdb)) {
+			serve_debugger(machine);
+			now = machine_now(machine);
+			check_ending(machine, now);
+			continue;
 		}
 		update_devices(machine, now);
 		ret = run_once(machine, now);
