@@ -71,7 +71,8 @@ def module_here():
     module = f"{BUILD}/module-{os.uname().release}/wisp.ko"
     loaded = os.path.isdir("/sys/module/wisp")
     if not loaded and not os.path.exists(module):
-        raise LabError(f"LAB=host needs {module}")
+        raise LabError(f"LAB=host needs {module}: boot the newest kernel, or install "
+                       f"linux-headers-{os.uname().release}, and make again")
     if not loaded:
         subprocess.run(["insmod", module], check=True)
     try:
