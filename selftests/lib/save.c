@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -569,6 +570,26 @@ static void tells_of_limits(void)
 	CHECK(set_limit("1024"));
 }
 
+/* Of the files of the folder, and of what the driver makes of them. */
+static void tells_of_open_files(void)
+{
+	int free_fd = dup(sys);
+	struct rlimit limit, low;
+
+	close(free_fd);
+	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
+	low = limit;
+	for (int i = 0; i < 2; i++) {
+		low.rlim_cur = (rlim_t)(free_fd + i);
+		CHECK(!setrlimit(RLIMIT_NOFILE, &low));
+		CHECK_EQUAL(try_open(), -EMFILE);
+		CHECK(strstr(error, i ? "no VM: " : "\"state\"") &&
+		      strstr(error, "ulimit -n"));
+	}
+	CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+	CHECK_EQUAL(try_open(), 0);
+}
+
 /* What cannot be saved leaves nothing, and nothing old is in the way. */
 static void fails_without_a_trace(void)
 {
@@ -738,6 +759,7 @@ int main(void)
 		TAP_TEST(refuses_other_memory),
 		TAP_TEST(refuses_other_owners),
 		TAP_TEST(tells_of_limits),
+		TAP_TEST(tells_of_open_files),
 		TAP_TEST(fails_without_a_trace),
 		TAP_TEST(replaces_what_is_left),
 		TAP_TEST(keeps_a_foreign_memory),

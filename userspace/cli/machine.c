@@ -102,6 +102,8 @@ static int failed(struct machine *machine, const char *what, int error)
 	if (error == -ENOMEM)
 		advice = machine->origin ? "free memory" :
 			 "free memory, or give the guest less with --mem";
+	else if (error == -EMFILE)
+		advice = "raise the limit of open files (ulimit -n)";
 	if (error == -EDQUOT) {
 		wrong = "the user has as many VMs as the module's max_vms_per_user allows, or vCPUs as max_vcpus_per_user";
 		advice = "end some, or raise it";

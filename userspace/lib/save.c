@@ -87,12 +87,19 @@ static int fail(const struct wisp_saved *saved, int error, const char *format,
 	return error;
 }
 
+/* What to do, where @otherwise is not it. */
+static const char *advice(int error, const char *otherwise)
+{
+	return error == -EMFILE ? "raise the limit of open files (ulimit -n)" :
+				  otherwise;
+}
+
 static int failed_file(const struct wisp_saved *saved, const char *name)
 {
 	int error = -errno;
 
-	return fail(saved, error, "the file \"%s\" of the snapshot: %s: see the folder",
-		    name, strerror(-error));
+	return fail(saved, error, "the file \"%s\" of the snapshot: %s: %s", name,
+		    strerror(-error), advice(error, "see the folder"));
 }
 
 static uint32_t crc32(uint32_t crc, const void *data, size_t size)
@@ -698,7 +705,8 @@ static int failed_call(const struct wisp_saved *saved, int error,
 		return fail(saved, error,
 			    "%s: the user has as many VMs as the module's max_vms_per_user allows, or vCPUs as max_vcpus_per_user: end some, or raise it",
 			    what);
-	return fail(saved, error, "%s: %s: see dmesg", what, strerror(-error));
+	return fail(saved, error, "%s: %s: %s", what, strerror(-error),
+		    advice(error, "see dmesg"));
 }
 
 static int add_slot(const struct wisp_saved *saved, int sys, int vm, int file,
