@@ -99,7 +99,8 @@ static void missing_reason(char *text, size_t size)
 			 "there is no /dev/wisp: load the driver with insmod wisp.ko; if that fails, dmesg says why");
 }
 
-void host_reason(int error, char *text, size_t size)
+/* Why wisp_open() gave @error. */
+static void open_reason(int error, char *text, size_t size)
 {
 	switch (error) {
 	case -ENOENT:
@@ -118,4 +119,28 @@ void host_reason(int error, char *text, size_t size)
 			 strerror(-error));
 		break;
 	}
+}
+
+int host_open_driver(struct wisp_query *query, char *why)
+{
+	int sys = wisp_open(), ret;
+
+	*query = (struct wisp_query){ 0 };
+	if (sys < 0) {
+		open_reason(sys, why, HOST_REASON_SIZE);
+		return -1;
+	}
+	ret = wisp_query(sys, query);
+	if (!ret && query->abi_version == WISP_ABI_VERSION)
+		return sys;
+	close(sys);
+	if (ret)
+		snprintf(why, HOST_REASON_SIZE,
+			 "the driver does not answer: %s: use driver and command of one version",
+			 strerror(-ret));
+	else
+		snprintf(why, HOST_REASON_SIZE,
+			 "the driver speaks ABI %u and this command %u: use the two of one version",
+			 query->abi_version, WISP_ABI_VERSION);
+	return -1;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <wisp.h>
 
 #define HOST_REASON_SIZE	256
 
@@ -27,7 +28,11 @@ uint64_t host_memory_size(void);
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t host_now(void);
 
-/* One line about why wisp_open() gave @error, and what to do. */
-void host_reason(int error, char *text, size_t size);
+/*
+ * The system fd of a driver that speaks this command's ABI; or -1, and in @why, of
+ * HOST_REASON_SIZE bytes, one line about why not, and what to do. @query's abi_version
+ * is 0 where there is no answer.
+ */
+int host_open_driver(struct wisp_query *query, char *why);
 
 #endif

@@ -7,7 +7,6 @@
 #include <json.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 #include <wisp.h>
 
@@ -18,8 +17,7 @@ struct info {
 	bool usable;
 	char reason[HOST_REASON_SIZE];	/* why not */
 	struct host_cpu cpu;
-	bool has_query;
-	struct wisp_query query;
+	struct wisp_query query;	/* abi_version 0: there was no answer */
 };
 
 struct bit_name {
@@ -70,30 +68,15 @@ static const struct argp argp = {
 
 static void collect(struct info *info)
 {
-	int sys = wisp_open(), ret;
+	int sys = host_open_driver(&info->query, info->reason);
 
 	host_cpu(&info->cpu);
-	if (sys < 0) {
-		host_reason(sys, info->reason, sizeof(info->reason));
-		return;
-	}
-	ret = wisp_query(sys, &info->query);
-	close(sys);
-	if (ret) {
-		snprintf(info->reason, sizeof(info->reason),
-			 "the driver does not answer: %s: use driver and command of one version",
-			 strerror(-ret));
-		return;
-	}
-	info->has_query = true;
 	/* VMX tells of EPT in an MSR only; the driver does not go without. */
 	if (info->query.backend == WISP_BACKEND_VMX)
 		info->cpu.nested_paging = true;
-	info->usable = info->query.abi_version == WISP_ABI_VERSION;
-	if (!info->usable)
-		snprintf(info->reason, sizeof(info->reason),
-			 "the driver speaks ABI %u and this command %u: use the two of one version",
-			 info->query.abi_version, WISP_ABI_VERSION);
+	info->usable = sys >= 0;
+	if (info->usable)
+		close(sys);
 }
 
 static json_object *hex(uint64_t value)
@@ -168,7 +151,7 @@ static void print_json(const struct info *info)
 	json_object_object_add(object, "reason",
 			       json_object_new_string(info->reason));
 	json_object_object_add(object, "cpu", cpu_json(&info->cpu));
-	if (info->has_query)
+	if (info->query.abi_version)
 		add_query(object, &info->query);
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
 					    JSON_C_TO_STRING_SPACED));
@@ -207,7 +190,7 @@ static void print_text(const struct info *info)
 	printf("CPU              %s%s%s%s\n", info->cpu.vendor,
 	       info->cpu.svm ? " svm" : "", info->cpu.vmx ? " vmx" : "",
 	       !info->cpu.nested_paging ? "" : info->cpu.svm ? " npt" : " ept");
-	if (info->has_query)
+	if (info->query.abi_version)
 		print_query(&info->query);
 	if (info->usable)
 		puts("This host can run guests.");

@@ -137,20 +137,11 @@ static int check_memory_size(struct machine *machine)
 static int open_driver(struct wisp_query *query, struct ending *ending)
 {
 	char why[HOST_REASON_SIZE];
-	int sys = wisp_open();
+	int sys = host_open_driver(query, why);
 
-	if (sys < 0) {
-		host_reason(sys, why, sizeof(why));
+	if (sys < 0)
 		ending_set(ending, ENDING_ERROR, "%s", why);
-		return -1;
-	}
-	if (!wisp_query(sys, query) && query->abi_version == WISP_ABI_VERSION)
-		return sys;
-	ending_set(ending, ENDING_ERROR,
-		   "the driver speaks ABI %u and this command %u: use the two of one version",
-		   query->abi_version, WISP_ABI_VERSION);
-	close(sys);
-	return -1;
+	return sys;
 }
 
 #define SLOTS_MAX	2
