@@ -133,6 +133,66 @@ static void a_reader_that_has_gone_is_told(void)
 	CHECK(trace_close(&trace) < 0);
 }
 
+/* What is read of one exit, in words and as JSON. */
+static void says(const struct wisp_exit *exit, const char *words, const char *members)
+{
+	char data[256], expected[256];
+	ssize_t n;
+
+	for (int is_json = 0; is_json < 2; is_json++) {
+		start(false);
+		trace.is_json = is_json;
+		trace_exit(&trace, 1500000000, exit);
+		CHECK_EQUAL(trace_close(&trace), 0);
+		n = read(reader, data, sizeof(data) - 1);
+		data[n > 0 ? n : 0] = 0;
+		snprintf(expected, sizeof(expected), is_json ?
+			 "{\"seconds\":1.500000,\"exit\":\"%s\",\"rip\":\"0x1234\"%s}\n" :
+			 "    1.500000 %-12s rip 0x1234%s\n",
+			 wisp_exit_name(exit->reason), is_json ? members : words);
+		if (!CHECK(!strcmp(data, expected)))
+			printf("# it is %s", data);
+	}
+}
+
+static void each_exit_in_words_and_as_json(void)
+{
+	struct wisp_exit exit = { .reason = WISP_EXIT_HLT, .rip = 0x1234 };
+
+	says(&exit, "", "");
+	exit.reason = WISP_EXIT_PORT;
+	exit.port.port = 0x3f8;
+	exit.port.size = 1;
+	exit.port.data = 0x41;
+	says(&exit, " out 0x3f8 size 1 data 0x41",
+	     ",\"access\":\"out\",\"port\":1016,\"size\":1,\"data\":\"0x41\"");
+	exit.port.flags = WISP_PORT_IN | WISP_PORT_STRING;
+	says(&exit, " ins 0x3f8 size 1",
+	     ",\"access\":\"ins\",\"port\":1016,\"size\":1");
+	exit = (struct wisp_exit){ .reason = WISP_EXIT_MEMORY, .rip = 0x1234 };
+	exit.memory.gpa = 0xfee00000;
+	exit.memory.access = WISP_PROT_WRITE;
+	says(&exit, " write gpa 0xfee00000",
+	     ",\"access\":\"write\",\"gpa\":\"0xfee00000\"");
+	exit = (struct wisp_exit){ .reason = WISP_EXIT_MSR, .rip = 0x1234 };
+	exit.msr.index = 0xc0000080;
+	says(&exit, " rdmsr 0xc0000080", ",\"access\":\"rdmsr\",\"msr\":\"0xc0000080\"");
+	exit.msr.write = 1;
+	exit.msr.data = 5;
+	says(&exit, " wrmsr 0xc0000080 data 0x5",
+	     ",\"access\":\"wrmsr\",\"msr\":\"0xc0000080\",\"data\":\"0x5\"");
+	exit = (struct wisp_exit){ .reason = WISP_EXIT_DEBUG, .rip = 0x1234 };
+	exit.debug.vector = 1;
+	exit.debug.dr6 = 0x4000;
+	says(&exit, " vector 1 dr6 0x4000", ",\"vector\":1,\"dr6\":\"0x4000\"");
+	exit = (struct wisp_exit){ .reason = WISP_EXIT_UNEXPECTED, .rip = 0x1234 };
+	exit.hw.code = 1;
+	exit.hw.info1 = 2;
+	exit.hw.info2 = 3;
+	says(&exit, " code 0x1 info 0x2 0x3",
+	     ",\"code\":\"0x1\",\"info1\":\"0x2\",\"info2\":\"0x3\"");
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
@@ -141,6 +201,7 @@ int main(void)
 		TAP_TEST(a_slow_reader_gets_all),
 		TAP_TEST(standard_error_has_each_line_at_once),
 		TAP_TEST(a_reader_that_has_gone_is_told),
+		TAP_TEST(each_exit_in_words_and_as_json),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -154,12 +154,6 @@ static void do_memory(void *opaque, uint64_t gpa, int read, void *data,
 		memset(data, 0xff, size);
 }
 
-static const char *access_name(uint32_t access)
-{
-	return access & WISP_PROT_WRITE ? "write" :
-	       access & WISP_PROT_EXEC ? "execute" : "read";
-}
-
 static struct wisp_io machine_io(struct machine *machine)
 {
 	return (struct wisp_io){
@@ -220,10 +214,9 @@ static void handle_memory(struct machine *machine)
 		ret = wisp_assist_memory(machine->vm, page, &io);
 	if (ret && !is_memory_error(machine, ret))
 		crash(machine, "%s at 0x%" PRIx64 ", where no memory is, by an instruction that cannot be completed (%s)",
-		      access_name(page->exit.memory.access), gpa,
+		      trace_access_name(page->exit.memory.access), gpa,
 		      strerror(-ret));
 }
-
 
 /* Sleeps to the next deadline, or till the console has something. */
 static void sleep_until(struct machine *machine, uint64_t deadline,

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <unistd.h>
 
 #define BUFFER_SIZE	65536
@@ -102,7 +103,7 @@ int trace_close(struct trace *trace)
 	return ret;
 }
 
-static const char *access_name(uint32_t access)
+const char *trace_access_name(uint32_t access)
 {
 	return access & WISP_PROT_WRITE ? "write" :
 	       access & WISP_PROT_EXEC ? "execute" : "read";
@@ -116,75 +117,58 @@ static const char *port_name(uint32_t flags)
 		     2 * !!(flags & WISP_PORT_STRING)];
 }
 
-/* What belongs to the reason: words for people. */
-static void print_details(FILE *stream, const struct wisp_exit *exit)
+/* @words for people, or the same as members of a JSON object. */
+__attribute__((format(printf, 2, 4), format(printf, 3, 4)))
+static void put(const struct trace *trace, const char *words,
+		const char *members, ...)
 {
-	switch (exit->reason) {
-	case WISP_EXIT_PORT:
-		fprintf(stream, " %s 0x%x size %u", port_name(exit->port.flags),
-			exit->port.port, exit->port.size);
-		if (!(exit->port.flags & (WISP_PORT_IN | WISP_PORT_STRING)))
-			fprintf(stream, " data " HEX, (uint64_t)exit->port.data);
-		break;
-	case WISP_EXIT_MEMORY:
-		fprintf(stream, " %s gpa " HEX, access_name(exit->memory.access),
-			(uint64_t)exit->memory.gpa);
-		break;
-	case WISP_EXIT_MSR:
-		fprintf(stream, " %s 0x%x", exit->msr.write ? "wrmsr" : "rdmsr",
-			exit->msr.index);
-		if (exit->msr.write)
-			fprintf(stream, " data " HEX, (uint64_t)exit->msr.data);
-		break;
-	case WISP_EXIT_DEBUG:
-		fprintf(stream, " vector %u dr6 " HEX, exit->debug.vector,
-			(uint64_t)exit->debug.dr6);
-		break;
-	case WISP_EXIT_ENTRY_FAILED:
-	case WISP_EXIT_UNEXPECTED:
-		fprintf(stream, " code " HEX " info " HEX " " HEX,
-			(uint64_t)exit->hw.code, (uint64_t)exit->hw.info1,
-			(uint64_t)exit->hw.info2);
-		break;
-	default:
-		break;
-	}
+	va_list args;
+
+	va_start(args, members);
+	vfprintf(trace->stream, trace->is_json ? members : words, args);
+	va_end(args);
 }
 
-/* The same as members; addresses as text, since many readers keep 53 bits. */
-static void print_json_details(FILE *stream, const struct wisp_exit *exit)
+static void put_data(const struct trace *trace, uint64_t data)
+{
+	put(trace, " data " HEX, ",\"data\":\"" HEX "\"", data);
+}
+
+/* What belongs to the reason; addresses as text, since many readers keep 53 bits. */
+static void put_details(const struct trace *trace, const struct wisp_exit *exit)
 {
 	switch (exit->reason) {
 	case WISP_EXIT_PORT:
-		fprintf(stream, ",\"access\":\"%s\",\"port\":%u,\"size\":%u",
-			port_name(exit->port.flags), exit->port.port,
-			exit->port.size);
+		put(trace, " %s 0x%x size %u",
+		    ",\"access\":\"%s\",\"port\":%u,\"size\":%u",
+		    port_name(exit->port.flags), exit->port.port,
+		    exit->port.size);
 		if (!(exit->port.flags & (WISP_PORT_IN | WISP_PORT_STRING)))
-			fprintf(stream, ",\"data\":\"" HEX "\"",
-				(uint64_t)exit->port.data);
+			put_data(trace, exit->port.data);
 		break;
 	case WISP_EXIT_MEMORY:
-		fprintf(stream, ",\"access\":\"%s\",\"gpa\":\"" HEX "\"",
-			access_name(exit->memory.access),
-			(uint64_t)exit->memory.gpa);
+		put(trace, " %s gpa " HEX,
+		    ",\"access\":\"%s\",\"gpa\":\"" HEX "\"",
+		    trace_access_name(exit->memory.access),
+		    (uint64_t)exit->memory.gpa);
 		break;
 	case WISP_EXIT_MSR:
-		fprintf(stream, ",\"access\":\"%s\",\"msr\":\"0x%x\"",
-			exit->msr.write ? "wrmsr" : "rdmsr", exit->msr.index);
+		put(trace, " %s 0x%x", ",\"access\":\"%s\",\"msr\":\"0x%x\"",
+		    exit->msr.write ? "wrmsr" : "rdmsr", exit->msr.index);
 		if (exit->msr.write)
-			fprintf(stream, ",\"data\":\"" HEX "\"",
-				(uint64_t)exit->msr.data);
+			put_data(trace, exit->msr.data);
 		break;
 	case WISP_EXIT_DEBUG:
-		fprintf(stream, ",\"vector\":%u,\"dr6\":\"" HEX "\"",
-			exit->debug.vector, (uint64_t)exit->debug.dr6);
+		put(trace, " vector %u dr6 " HEX,
+		    ",\"vector\":%u,\"dr6\":\"" HEX "\"", exit->debug.vector,
+		    (uint64_t)exit->debug.dr6);
 		break;
 	case WISP_EXIT_ENTRY_FAILED:
 	case WISP_EXIT_UNEXPECTED:
-		fprintf(stream,
-			",\"code\":\"" HEX "\",\"info1\":\"" HEX "\",\"info2\":\"" HEX "\"",
-			(uint64_t)exit->hw.code, (uint64_t)exit->hw.info1,
-			(uint64_t)exit->hw.info2);
+		put(trace, " code " HEX " info " HEX " " HEX,
+		    ",\"code\":\"" HEX "\",\"info1\":\"" HEX "\",\"info2\":\"" HEX "\"",
+		    (uint64_t)exit->hw.code, (uint64_t)exit->hw.info1,
+		    (uint64_t)exit->hw.info2);
 		break;
 	default:
 		break;
@@ -193,20 +177,10 @@ static void print_json_details(FILE *stream, const struct wisp_exit *exit)
 
 void trace_exit(struct trace *trace, uint64_t now, const struct wisp_exit *exit)
 {
-	FILE *stream = trace->stream;
-	double seconds = (double)(now - trace->start) / 1e9;
-	const char *name = wisp_exit_name(exit->reason);
-
-	if (trace->is_json) {
-		fprintf(stream,
-			"{\"seconds\":%.6f,\"exit\":\"%s\",\"rip\":\"" HEX "\"",
-			seconds, name, (uint64_t)exit->rip);
-		print_json_details(stream, exit);
-		fputs("}\n", stream);
-		return;
-	}
-	fprintf(stream, "%12.6f %-12s rip " HEX, seconds, name,
-		(uint64_t)exit->rip);
-	print_details(stream, exit);
-	fputc('\n', stream);
+	put(trace, "%12.6f %-12s rip " HEX,
+	    "{\"seconds\":%.6f,\"exit\":\"%s\",\"rip\":\"" HEX "\"",
+	    (double)(now - trace->start) / 1e9, wisp_exit_name(exit->reason),
+	    (uint64_t)exit->rip);
+	put_details(trace, exit);
+	fputs(trace->is_json ? "}\n" : "\n", trace->stream);
 }

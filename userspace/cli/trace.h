@@ -30,4 +30,7 @@ int trace_close(struct trace *trace);
 
 void trace_exit(struct trace *trace, uint64_t now, const struct wisp_exit *exit);
 
+/* A word for WISP_PROT_*: what the guest was about to do. */
+const char *trace_access_name(uint32_t access);
+
 #endif
