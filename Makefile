@@ -56,7 +56,7 @@ $(foreach target,$(MAKECMDGOALS),$(if $(LABS_$(target)),$(if \
 	make $(target): no LAB=$(LAB); there are: $(LABS_$(target))))))
 
 .PHONY: all module userspace selftests planted install install-user deb clean help \
-	debug-kernel check check-debug check-kernels check-long fuzz demo demo-built shell \
+	debug-kernel check check-debug check-kernels check-long fuzz demo shell \
 	bench bench-long lab
 
 all: module userspace

@@ -209,7 +209,6 @@ static void write_json(struct session *session)
 			path, strerror(errno));
 }
 
-
 int session_end(struct session *session)
 {
 	if (session->save_dir >= 0)
