@@ -27,7 +27,7 @@ static void start(void)
 	bus = (struct bus){ 0 };
 	pic_init(&pic);
 	rtc_init(&rtc, &pic, now, UTC);
-	acpi_init(&acpi, &pic, &power);
+	acpi_init(&acpi, &power);
 	reset_init(&reset, &power);
 	rtc_attach(&rtc, &bus);
 	acpi_attach(&acpi, &bus);

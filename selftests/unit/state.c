@@ -44,7 +44,7 @@ static void start(void)
 	rtc_init(&devices.rtc, &devices.pic, 0, UTC);
 	uart_init(&devices.uart, &devices.pic, 4, output, NULL);
 	reset_init(&devices.reset, &devices.power);
-	acpi_init(&devices.acpi, &devices.pic, &devices.power);
+	acpi_init(&devices.acpi, &devices.power);
 	CHECK(!pic_attach(&devices.pic, bus) && !pit_attach(&devices.pit, bus) &&
 	      !rtc_attach(&devices.rtc, bus) &&
 	      !uart_attach(&devices.uart, bus, 0x3f8) &&

@@ -76,7 +76,7 @@ static int attach_devices(struct machine *machine)
 	rtc_init(&machine->rtc, &machine->pic, machine_now(machine), utc_now());
 	uart_init(&machine->uart, &machine->pic, UART_IRQ, put_byte, machine);
 	reset_init(&machine->reset, &machine->power);
-	acpi_init(&machine->acpi, &machine->pic, &machine->power);
+	acpi_init(&machine->acpi, &machine->power);
 	if (control_init(&machine->control) ||
 	    pic_attach(&machine->pic, bus) || pit_attach(&machine->pit, bus) ||
 	    rtc_attach(&machine->rtc, bus) ||

@@ -91,9 +91,9 @@ static void acpi_out(void *device, uint64_t now, uint16_t offset,
 
 static const struct bus_ops acpi_ops = { .in = acpi_in, .out = acpi_out };
 
-void acpi_init(struct acpi *acpi, struct pic *pic, enum power *power)
+void acpi_init(struct acpi *acpi, enum power *power)
 {
-	*acpi = (struct acpi){ .pic = pic, .power = power };
+	*acpi = (struct acpi){ .power = power };
 }
 
 int acpi_attach(struct acpi *acpi, struct bus *bus)

@@ -7,8 +7,8 @@
 #define WISP_DEVICES_ACPI_H
 
 #include "bus.h"
-#include "pic.h"
 #include "power.h"
+#include "state.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,14 +18,13 @@
 #define ACPI_TABLES_SIZE	0x1000
 
 struct acpi {
-	struct pic *pic;
 	enum power *power;
 	uint16_t pm1_status;
 	uint16_t pm1_enable;
 	uint16_t pm1_control;
 };
 
-void acpi_init(struct acpi *acpi, struct pic *pic, enum power *power);
+void acpi_init(struct acpi *acpi, enum power *power);
 int acpi_attach(struct acpi *acpi, struct bus *bus);
 void acpi_state(struct acpi *acpi, struct state *state);
 
