@@ -74,10 +74,10 @@ void bus_out(struct bus *bus, uint64_t now, uint16_t port, unsigned int size,
 	const struct bus_range *range = find(bus, port, size);
 	unsigned int half = size / 2;
 
-	if (range) {
+	if (range && range->ops->out) {
 		range->ops->out(range->device, now, port - range->first, size,
 				value);
-	} else if (half) {
+	} else if (!range && half) {
 		bus_out(bus, now, port, half, value & ((1U << 8 * half) - 1));
 		bus_out(bus, now, port + half, half, value >> (8 * half));
 	}

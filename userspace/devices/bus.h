@@ -9,7 +9,7 @@
  * struct bus_ops - how a device answers
  * @in: what a read of @size bytes at @offset into the device's range gives, at
  *	@now nanoseconds of a monotonic clock
- * @out: a write of @size bytes
+ * @out: a write of @size bytes; NULL: it changes nothing
  */
 struct bus_ops {
 	uint32_t (*in)(void *device, uint64_t now, uint16_t offset,

@@ -32,14 +32,7 @@ static uint32_t generation_in(void *device, uint64_t now, uint16_t offset,
 	return control->generation[offset];
 }
 
-static void generation_out(void *device, uint64_t now, uint16_t offset,
-			   unsigned int size, uint32_t value)
-{
-}
-
-static const struct bus_ops generation_ops = {
-	.in = generation_in, .out = generation_out,
-};
+static const struct bus_ops generation_ops = { .in = generation_in };
 
 int control_init(struct control *control)
 {

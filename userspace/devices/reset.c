@@ -68,17 +68,12 @@ static uint32_t config_in(void *device, uint64_t now, uint16_t offset,
 	return UINT32_MAX;
 }
 
-static void config_out(void *device, uint64_t now, uint16_t offset,
-		       unsigned int size, uint32_t value)
-{
-}
-
 static const struct bus_ops i8042_ops = { .in = i8042_in, .out = i8042_out };
 static const struct bus_ops port92_ops = { .in = port92_in, .out = port92_out };
 static const struct bus_ops control_ops = {
 	.in = control_in, .out = control_out,
 };
-static const struct bus_ops config_ops = { .in = config_in, .out = config_out };
+static const struct bus_ops config_ops = { .in = config_in };
 
 void reset_init(struct reset *reset, enum power *power)
 {
