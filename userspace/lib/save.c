@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,6 +93,7 @@ static const char *advice(int error, const char *otherwise)
 				  otherwise;
 }
 
+/* @errno says why: wisp_write() to a file is pwrite(), too. */
 static int failed_file(const struct wisp_saved *saved, const char *name)
 {
 	int error = -errno;
@@ -144,43 +144,6 @@ find_leaf(const struct wisp_cpuid_entry *table, uint32_t count, uint32_t leaf,
 	return &none;
 }
 
-/* All of it, or a negative errno; -EBADMSG where the file ends. */
-static int read_all(int fd, void *data, size_t size, off_t offset)
-{
-	char *to = data;
-
-	while (size) {
-		ssize_t n = pread(fd, to, size, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EBADMSG;
-		to += n;
-		offset += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static int write_all(int fd, const void *data, size_t size, uint64_t offset)
-{
-	const char *from = data;
-
-	while (size) {
-		ssize_t n = pwrite(fd, from, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		from += n;
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 /* ---- saving -------------------------------------------------------------- */
 
 static bool is_zero(const uint8_t *page)
@@ -197,7 +160,7 @@ static int write_pages(int fd, const uint8_t *data, uint64_t size,
 	for (uint64_t at = 0; at <= size; at += PAGE) {
 		if (at < size && !is_zero(data + at))
 			continue;
-		if (write_all(fd, data + first, at - first, offset + first))
+		if (wisp_write(fd, offset + first, data + first, at - first))
 			return -1;
 		first = at + PAGE;
 	}
@@ -255,8 +218,8 @@ static int check_left(const struct wisp_saved *saved, int dir, const char *name,
 		return 0;
 	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
 		is_ours = !st.st_size ||
-			  (!read_all(fd, found, sizeof(found),
-				     is_memory ? (st.st_size - 1) & -(off_t)PAGE : 0) &&
+			  (!wisp_read(fd, is_memory ? (uint64_t)(st.st_size - 1) & -PAGE : 0,
+				      found, sizeof(found)) &&
 			   !memcmp(found, expected, sizeof(found)));
 	if (fd >= 0)
 		close(fd);
@@ -277,7 +240,7 @@ static int save_memory(const struct wisp_saved *saved, int snapshot, int dir,
 	memcpy(trailer.magic, memory_magic, sizeof(trailer.magic));
 	memcpy(trailer.id, header->id, sizeof(trailer.id));
 	if (fd < 0 ||
-	    write_all(fd, &trailer, sizeof(trailer), header->memory_size) ||
+	    wisp_write(fd, header->memory_size, &trailer, sizeof(trailer)) ||
 	    ftruncate(fd, (off_t)(header->memory_size + PAGE)))
 		ret = failed_file(saved, MEMORY);
 	else if (!buffer)
@@ -311,7 +274,7 @@ static int save_state(const struct wisp_saved *saved, int dir,
 
 	fd = openat(dir, NEW_STATE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
-	if (fd < 0 || write_all(fd, header, header->size, 0) || fsync(fd) ||
+	if (fd < 0 || wisp_write(fd, 0, header, header->size) || fsync(fd) ||
 	    name_state(dir)) {
 		ret = failed_file(saved, STATE);
 	} else if (fsync(dir) && errno != EINVAL) {
@@ -507,8 +470,11 @@ static int read_state(struct wisp_saved *saved, int dir, struct header **state)
 			   "no snapshot: give a folder that has one");
 	} else {
 		header = calloc(1, (size_t)st.st_size + sizeof(*header));
-		ret = header ? read_all(fd, header, (size_t)st.st_size, 0) :
+		ret = header ? wisp_read(fd, 0, header, (size_t)st.st_size) :
 			       -ENOMEM;
+		/* Somebody has just shortened it. */
+		if (ret == -EFAULT)
+			ret = -EBADMSG;
 		if (ret)
 			fail(saved, ret, "the snapshot cannot be read: %s: see dmesg",
 			     strerror(-ret));
@@ -685,8 +651,7 @@ static int open_memory(const struct wisp_saved *saved, int dir,
 		ret = failed_file(saved, MEMORY);
 	else if ((uint64_t)st.st_size != header->memory_size + PAGE)
 		ret = damaged(saved, "truncated: its memory is not whole");
-	else if (read_all(fd, &trailer, sizeof(trailer),
-			  (off_t)header->memory_size) ||
+	else if (wisp_read(fd, header->memory_size, &trailer, sizeof(trailer)) ||
 		 memcmp(trailer.magic, memory_magic, sizeof(trailer.magic)) ||
 		 memcmp(trailer.id, header->id, sizeof(trailer.id)))
 		ret = damaged(saved, "damaged: its memory is another's");
@@ -741,11 +706,9 @@ static int add_vcpus(const struct wisp_saved *saved, int vm,
 	int ret = 0;
 
 	for (uint32_t i = 0; !ret && i < saved->vcpu_count; i++) {
-		struct wisp_create_vcpu arg = { .size = sizeof(arg), .vcpu = i };
 		struct wisp_state state = states[i];
 
-		if (ioctl(vm, WISP_CREATE_VCPU, &arg))
-			ret = -errno;
+		ret = wisp_create_vcpu(vm, i, NULL);
 		if (!(saved->vm_flags & CLOCK_FLAGS))
 			state.msrs.tsc += __rdtsc() - start;
 		if (!ret)
