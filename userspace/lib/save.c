@@ -319,9 +319,9 @@ static uint64_t place_slots(struct wisp_saved_slot *slots, uint32_t count)
 	return offset;
 }
 
-/* What the file "state" has, in memory of malloc(); NULL: @ret says why. */
-static struct header *make_state(const struct wisp_saved *saved, int snapshot,
-				 const struct host *host, int *ret)
+/* @state gets what the file "state" has, in memory of malloc(). */
+static int make_state(const struct wisp_saved *saved, int snapshot,
+		      const struct host *host, struct header **state)
 {
 	const struct wisp_cpuid_entry *leaf = host->cpuid;
 	uint32_t leaves = host->query.cpuid_count;
@@ -336,35 +336,28 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 	struct wisp_saved_slot *slots;
 	struct header *header;
 	char *to;
+	int ret;
 
-	if (saved->extra_size > STATE_SIZE_MAX || size > STATE_SIZE_MAX) {
-		*ret = fail(saved, -EFBIG,
+	if (saved->extra_size > STATE_SIZE_MAX || size > STATE_SIZE_MAX)
+		return fail(saved, -EFBIG,
 			    "more than 64 MiB beside the memory: keep some of it elsewhere");
-		return NULL;
-	}
-	if (saved->vm_flags & ~CLOCK_FLAGS) {
-		*ret = fail(saved, -EINVAL,
+	if (saved->vm_flags & ~CLOCK_FLAGS)
+		return fail(saved, -EINVAL,
 			    "flags %#x are not kept: give those of the clock only",
 			    saved->vm_flags & ~CLOCK_FLAGS);
-		return NULL;
-	}
 	for (uint32_t i = 0; i < saved->slot_count; i++) {
 		if (saved->slots[i].size && !(saved->slots[i].size % PAGE))
 			continue;
-		*ret = fail(saved, -EFAULT,
+		return fail(saved, -EFAULT,
 			    "slot %u has %#" PRIx64 " bytes: name the slots as the VM has them",
 			    i, (uint64_t)saved->slots[i].size);
-		return NULL;
 	}
-	if (!saved->vcpu_count) {
-		*ret = fail(saved, -EINVAL, "no vCPU: say how many there are");
-		return NULL;
-	}
+	if (!saved->vcpu_count)
+		return fail(saved, -EINVAL, "no vCPU: say how many there are");
 	header = calloc(1, size);
 	if (!header || getrandom(header->id, sizeof(header->id), 0) < 0) {
-		*ret = fail(saved, -ENOMEM, "no memory to save with: free some");
 		free(header);
-		return NULL;
+		return fail(saved, -ENOMEM, "no memory to save with: free some");
 	}
 	memcpy(header->magic, magic, sizeof(magic));
 	header->version = VERSION;
@@ -388,21 +381,22 @@ static struct header *make_state(const struct wisp_saved *saved, int snapshot,
 	header->memory_size = place_slots(slots, saved->slot_count);
 	to = append(to, cpuid, cpuid_count * sizeof(*cpuid));
 	to = append(to, saved->msrs, saved->msr_count * sizeof(*saved->msrs));
-	*ret = get_vcpus(saved, snapshot, to);
+	ret = get_vcpus(saved, snapshot, to);
 	to += saved->vcpu_count * sizeof(struct wisp_state);
 	append(to, saved->extra, saved->extra_size);
 	header->checksum = state_checksum(header);
-	if (!*ret)
-		return header;
-	free(header);
-	return NULL;
+	if (ret)
+		free(header);
+	else
+		*state = header;
+	return ret;
 }
 
 /* The folder is locked. */
 static int save(const struct wisp_saved *saved, const struct host *host,
 		int snapshot, int dir)
 {
-	struct header *header;
+	struct header *header = NULL;
 	int ret;
 
 	if (!faccessat(dir, STATE, F_OK, 0))
@@ -410,11 +404,9 @@ static int save(const struct wisp_saved *saved, const struct host *host,
 			    "there is a snapshot already: give another folder");
 	/* Of a memory the last page is written first. */
 	ret = check_left(saved, dir, MEMORY, memory_magic, true) ?:
-	      check_left(saved, dir, NEW_STATE, magic, false);
+	      check_left(saved, dir, NEW_STATE, magic, false) ?:
+	      make_state(saved, snapshot, host, &header);
 	if (ret)
-		return ret;
-	header = make_state(saved, snapshot, host, &ret);
-	if (!header)
 		return ret;
 	/* What an earlier attempt, that came to no end, has left. */
 	unlinkat(dir, NEW_STATE, 0);
