@@ -16,13 +16,6 @@ static int call(int fd, unsigned long request, void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-static int call_index(int fd, unsigned long request, uint32_t index)
-{
-	int ret = ioctl(fd, request, (unsigned long)index);
-
-	return ret < 0 ? -errno : ret;
-}
-
 int wisp_open(void)
 {
 	int fd = open("/dev/wisp", O_RDWR | O_CLOEXEC);
@@ -297,12 +290,12 @@ int wisp_map_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page)
 
 int wisp_run(int vm, uint32_t vcpu)
 {
-	return call_index(vm, WISP_RUN, vcpu);
+	return call(vm, WISP_RUN, (void *)(uintptr_t)vcpu);
 }
 
 int wisp_kick(int vm, uint32_t vcpu)
 {
-	return call_index(vm, WISP_KICK, vcpu);
+	return call(vm, WISP_KICK, (void *)(uintptr_t)vcpu);
 }
 
 int wisp_get_state(int vm, uint32_t vcpu, uint32_t groups,
