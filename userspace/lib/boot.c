@@ -29,6 +29,20 @@ uint64_t boot_to_mib(uint64_t size)
 	return size / MIB + !!(size % MIB);
 }
 
+int boot_fail_size(const struct wisp_linux_boot *boot, uint64_t end)
+{
+	return boot_fail(boot, -ENOMEM,
+			 "the kernel needs %" PRIu64 " MiB of memory to start and the guest has %" PRIu64 " MiB: give it more",
+			 boot_to_mib(end), boot->memory_size / MIB);
+}
+
+int boot_fail_write(const struct wisp_linux_boot *boot, int error)
+{
+	return boot_fail(boot, error,
+			 "the guest's memory cannot be written (%s): check that the slots cover it",
+			 strerror(-error));
+}
+
 uint64_t boot_low_size(const struct wisp_linux_boot *boot)
 {
 	return boot->memory_size < WISP_RAM_LOW_MAX ? boot->memory_size :

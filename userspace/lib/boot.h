@@ -31,6 +31,12 @@ __attribute__((format(printf, 3, 4)))
 int boot_fail(const struct wisp_linux_boot *boot, int error,
 	      const char *format, ...);
 
+/* The guest has no RAM up to @end, where the kernel wants to be. Returns -ENOMEM. */
+int boot_fail_size(const struct wisp_linux_boot *boot, uint64_t end);
+
+/* wisp_write() gave @error; returns it. */
+int boot_fail_write(const struct wisp_linux_boot *boot, int error);
+
 /* Rounded up. */
 uint64_t boot_to_mib(uint64_t size);
 

@@ -18,7 +18,6 @@
 #define BOOT_CS			0x10
 #define BOOT_DS			0x18
 
-#define MIB			((uint64_t)1 << 20)
 #define PAGE			((uint64_t)WISP_PAGE_SIZE)
 
 /* A checked image, and where its parts go. */
@@ -96,9 +95,7 @@ static int place_kernel(const struct wisp_linux_boot *boot, struct plan *plan)
 				 "the kernel wants to be loaded at 0x%" PRIx64 ": give one for a PC",
 				 gpa);
 	if (gpa + span > boot_low_size(boot))
-		return boot_fail(boot, -ENOMEM,
-				 "the kernel needs %" PRIu64 " MiB of memory to start and the guest has %" PRIu64 " MiB: give it more",
-				 boot_to_mib(gpa + span), boot->memory_size / MIB);
+		return boot_fail_size(boot, gpa + span);
 	plan->kernel_gpa = gpa;
 	plan->kernel_end = gpa + span;
 	return 0;
@@ -259,9 +256,7 @@ int wisp_boot_linux(int vm, struct wisp_vcpu_page *page,
 		return ret;
 	ret = write_all(vm, boot, &plan);
 	if (ret)
-		return boot_fail(boot, ret,
-				 "the guest's memory cannot be written (%s): check that the slots cover it",
-				 strerror(-ret));
+		return boot_fail_write(boot, ret);
 	set_registers(page, &plan);
 	return 0;
 }

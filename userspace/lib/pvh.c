@@ -21,7 +21,6 @@
 /* What Linux takes; other guests may take less. */
 #define CMDLINE_SIZE		2047
 
-#define MIB			((uint64_t)1 << 20)
 
 struct hvm_start_info {
 	uint32_t magic;
@@ -146,10 +145,7 @@ static int check_segment(const struct wisp_linux_boot *boot, struct plan *plan,
 				 "the ELF kernel has a segment of %" PRIu64 " MiB at 0x%" PRIx64 ", outside of a PC's memory: give one for a PC",
 				 boot_to_mib(segment->p_memsz), gpa);
 	if (gpa + segment->p_memsz > low)
-		return boot_fail(boot, -ENOMEM,
-				 "the kernel needs %" PRIu64 " MiB of memory to start and the guest has %" PRIu64 " MiB: give it more",
-				 boot_to_mib(gpa + segment->p_memsz),
-				 boot->memory_size / MIB);
+		return boot_fail_size(boot, gpa + segment->p_memsz);
 	/* Or a small file would be hours of work. */
 	plan->loaded += segment->p_memsz;
 	if (plan->loaded > low)
@@ -385,9 +381,7 @@ int wisp_boot_pvh(int vm, struct wisp_vcpu_page *page,
 		return ret;
 	ret = write_all(vm, boot, &plan);
 	if (ret)
-		return boot_fail(boot, ret,
-				 "the guest's memory cannot be written (%s): check that the slots cover it",
-				 strerror(-ret));
+		return boot_fail_write(boot, ret);
 	set_registers(page, &plan);
 	return 0;
 }
