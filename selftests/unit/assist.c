@@ -825,6 +825,43 @@ static void ram_that_fails(void)
 	munmap((void *)RAM, PAGE);
 }
 
+#define TABLES		0x30000000UL
+#define NOWHERE		0x40000000UL
+
+/* As above, but of what fails are tables: no code, or no operand, is what that is not. */
+static void tables_that_fail(void)
+{
+	static const uint8_t load[] = { 0x8b, 0x03 };	/* mov (%rbx), %eax */
+	static const uint8_t store[] = { 0x6c };	/* insb */
+
+	start(0);
+	close(vm);
+	vm = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	CHECK(map_at(CODE) == (void *)CODE);
+	for (uint64_t i = 0; i < 3; i++)
+		CHECK(map_at(TABLES + i * PAGE) == (void *)(TABLES + i * PAGE));
+	page.state.control.cr0 |= CR0_PG;
+	page.state.control.cr3 = TABLES;
+	guest_write64(vm, TABLES, (TABLES + PAGE) | 7);
+	guest_write64(vm, TABLES + PAGE, (TABLES + 2 * PAGE) | 7);
+	/* 2 MiB of code, and a table of what the operands are in. */
+	guest_write64(vm, TABLES + 2 * PAGE + (CODE >> 21) * 8, CODE | 0x87);
+	guest_write64(vm, TABLES + 2 * PAGE + (DEVICE >> 21) * 8, NOWHERE | 7);
+	set_code(load, sizeof(load));
+	*general(RBX) = DEVICE;
+	CHECK_EQUAL(assist(), -EIO);
+	set_code(store, sizeof(store));
+	*general(RDI) = DEVICE;
+	*general(RDX) = PORT;
+	CHECK_EQUAL(assist_port(WISP_PORT_STRING | WISP_PORT_IN, 1), -EIO);
+	CHECK_EQUAL(device.port_count, 0);
+	page.state.control.cr3 = NOWHERE;
+	CHECK_EQUAL(assist(), -EIO);
+	CHECK_EQUAL(page.dirty, 0);
+	munmap((void *)CODE, PAGE);
+	munmap((void *)TABLES, 3 * PAGE);
+}
+
 /* The guest changed its code meanwhile. */
 static void string_that_is_none(void)
 {
@@ -897,6 +934,7 @@ int main(void)
 		TAP_TEST(string_in),
 		TAP_TEST(string_into_an_absent_page),
 		TAP_TEST(ram_that_fails),
+		TAP_TEST(tables_that_fail),
 		TAP_TEST(string_that_is_none),
 		TAP_TEST(noise),
 	};

@@ -43,8 +43,10 @@ static int translate(struct insn *insn, uint64_t gva, uint32_t access,
 	insn->walk.gva = gva;
 	insn->walk.access = access;
 	ret = walk_translate(&insn->walk, gpa, &insn->fault_code);
+	if (ret == -ENXIO)
+		return -EFAULT;
 	if (ret != -EFAULT)
-		return ret ? -EFAULT : 0;
+		return ret;
 	insn->fault_gva = gva;
 	return -EAGAIN;
 }
@@ -64,18 +66,24 @@ static uint64_t code_gva(const struct insn *insn, uint64_t skipped)
 	return linear(insn, base, state->general.rip + skipped);
 }
 
-/* Reads as much as there is; the instruction may end before an absent page. */
-static size_t fetch(struct insn *insn, uint8_t *bytes)
+/*
+ * Reads as much as there is; the instruction may end before an absent page. @why
+ * gets what an instruction that does not fails with.
+ */
+static size_t fetch(struct insn *insn, uint8_t *bytes, int *why)
 {
 	unsigned int done = 0;
 
 	while (done < INSN_SIZE) {
 		uint64_t gva = code_gva(insn, done), gpa;
 		unsigned int size = in_page(gva, INSN_SIZE - done);
+		int ret = translate(insn, gva, WISP_PROT_EXEC, &gpa) ?:
+			  walk_read(insn->walk.vm, insn->walk.io, gpa, bytes + done, size);
 
-		if (translate(insn, gva, WISP_PROT_EXEC, &gpa) ||
-		    walk_read(insn->walk.vm, insn->walk.io, gpa, bytes + done, size))
+		if (ret) {
+			*why = ret == -EAGAIN ? -EFAULT : ret;
 			break;
+		}
 		done += size;
 	}
 	return done;
@@ -96,6 +104,7 @@ int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size)
 	uint8_t code[INSN_SIZE + 1] = { 0 };
 	const struct decoded *decoded = NULL;
 	ZydisMachineMode mode;
+	int why = -EOPNOTSUPP;
 
 	insn->walk.user = is_user(insn->state);
 	insn->walk.no_smap = insn->state->general.rflags & FLAG_AC;
@@ -107,13 +116,12 @@ int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size)
 	}
 	if (!decoded) {
 		/* What the hardware gave may be cut off. */
-		size = fetch(insn, code);
-		if (!size)
-			return -EFAULT;
-		decoded = decode(mode, code, size);
+		size = fetch(insn, code, &why);
+		if (size)
+			decoded = decode(mode, code, size);
 	}
 	if (!decoded)
-		return size < INSN_SIZE ? -EFAULT : -EOPNOTSUPP;
+		return why;
 	insn->decoded = &decoded->insn;
 	insn->operands = decoded->operands;
 	return 0;

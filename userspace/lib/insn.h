@@ -54,8 +54,8 @@ struct span {
 };
 
 /*
- * Decodes what is at RIP, from @bytes if that is enough. Returns 0, -EFAULT or
- * -EOPNOTSUPP.
+ * Decodes what is at RIP, from @bytes if that is enough. Returns 0, -EOPNOTSUPP, or
+ * why it cannot be read: -EFAULT, -EIO, -ENOMEM.
  */
 int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size);
 
@@ -77,7 +77,8 @@ void insn_set_low(__u64 *reg, unsigned int bits, uint64_t value);
 
 /*
  * Where a memory operand is, moved by @displacement bytes. Returns 0, -EAGAIN
- * for a page fault, or -EFAULT where a page table lies outside the slots.
+ * for a page fault, -EFAULT where a page table lies outside the slots, or why one
+ * cannot be read: -EIO, -ENOMEM.
  */
 int insn_locate(struct insn *insn, const ZydisDecodedOperand *operand,
 		int64_t displacement, unsigned int size, uint32_t access,

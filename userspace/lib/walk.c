@@ -186,13 +186,13 @@ static int read_entry(const struct walk *walk, const struct format *format,
 		      uint64_t table, unsigned int level, uint64_t *entry)
 {
 	uint64_t index = walk->gva >> level_shift(format, level);
+	int ret;
 
 	index &= (1ULL << format->bits) - 1;
 	*entry = 0;
-	if (walk_read(walk->vm, walk->io, table + index * format->entry_size,
-		      entry, format->entry_size))
-		return -ENXIO;
-	return 0;
+	ret = walk_read(walk->vm, walk->io, table + index * format->entry_size,
+			entry, format->entry_size);
+	return ret == -EFAULT ? -ENXIO : ret;
 }
 
 static int walk_tables(const struct walk *walk, const struct format *format,
