@@ -529,16 +529,21 @@ static void set_paged_code(const void *code, size_t size)
 	page.state.general.rip = 0x200000;
 }
 
-static void check_fault(uint64_t gva, uint32_t error_code)
+static void check_exception(uint8_t vector, uint32_t error_code)
 {
-	CHECK_EQUAL(page.dirty, WISP_STATE_GENERAL | WISP_STATE_CONTROL);
-	CHECK_EQUAL(page.state.control.cr2, gva);
 	CHECK_EQUAL(page.inject.type, WISP_EVENT_EXCEPTION);
-	CHECK_EQUAL(page.inject.vector, 14);
+	CHECK_EQUAL(page.inject.vector, vector);
 	CHECK_EQUAL(page.inject.has_error_code, 1);
 	CHECK_EQUAL(page.inject.error_code, error_code);
 	CHECK_EQUAL(page.state.general.rip, 0x200000);
 	CHECK_EQUAL(page.state.general.rflags & FLAG_RF, FLAG_RF);
+}
+
+static void check_fault(uint64_t gva, uint32_t error_code)
+{
+	CHECK_EQUAL(page.dirty, WISP_STATE_GENERAL | WISP_STATE_CONTROL);
+	CHECK_EQUAL(page.state.control.cr2, gva);
+	check_exception(14, error_code);
 }
 
 /* Out of the device into a page that is not there: the guest's fault. */
@@ -600,6 +605,32 @@ static void rights_count(void)
 	CHECK_EQUAL(assist_at(device.gpa, WISP_PROT_READ), 0);
 	CHECK_EQUAL(page.inject.type, WISP_EVENT_NONE);
 	CHECK_EQUAL(page.state.general.rip, 0x200001);
+}
+
+static void addresses_not_canonical(void)
+{
+	static const uint8_t move[] = { 0xa4 };		/* movsb */
+	static const uint8_t load[] = { 0x8b, 0x45, 0x00 };	/* mov (%rbp), %eax */
+	static const uint64_t gvas[] = { 0x800000000000, 0xffff7fffffffffff };
+
+	for (size_t i = 0; i < 2; i++) {
+		start_paging();
+		set_paged_code(move, sizeof(move));
+		*general(RSI) = DEVICE_GVA;
+		*general(RDI) = gvas[i];
+		page.state.control.cr2 = 0x1234;
+		CHECK_EQUAL(assist_at(device.gpa, WISP_PROT_READ), 0);
+		check_exception(13, 0);
+		CHECK_EQUAL(device.reads, 0);
+		/* CR2 is a page fault's. */
+		CHECK_EQUAL(page.dirty, WISP_STATE_GENERAL);
+		CHECK_EQUAL(page.state.control.cr2, 0x1234);
+	}
+	start_paging();
+	set_paged_code(load, sizeof(load));
+	*general(RBP) = gvas[0];
+	CHECK_EQUAL(assist_at(device.gpa, WISP_PROT_READ), 0);
+	check_exception(12, 0);
 }
 
 /* ---- other modes -------------------------------------------------------- */
@@ -926,6 +957,7 @@ int main(void)
 		TAP_TEST(long_repeat),
 		TAP_TEST(target_takes_a_page_fault),
 		TAP_TEST(rights_count),
+		TAP_TEST(addresses_not_canonical),
 		TAP_TEST(mode_32),
 		TAP_TEST(mode_16),
 		TAP_TEST(string_in_16_bits),

@@ -16,8 +16,6 @@
 /* Elements of a REP that are done in one call. */
 #define REP_MAX		1024
 
-#define PF_VECTOR	14
-
 enum { RAX = 0, RCX = 1, RSI = 6, RDI = 7 };
 
 /* ---- operands ----------------------------------------------------------- */
@@ -467,7 +465,7 @@ static void begin(struct insn *insn, int vm, struct wisp_vcpu_page *page,
 	insn->error = 0;
 }
 
-/* -EAGAIN is a page fault, for the guest to take. */
+/* -EAGAIN is an exception, for the guest to take. */
 static int finish(struct insn *insn, struct wisp_vcpu_page *page, int ret)
 {
 	if (ret && ret != -EAGAIN)
@@ -478,11 +476,13 @@ static int finish(struct insn *insn, struct wisp_vcpu_page *page, int ret)
 		return 0;
 	}
 	page->state.general.rflags |= FLAG_RF;
-	page->state.control.cr2 = insn->fault_gva;
-	page->dirty |= WISP_STATE_CONTROL;
+	if (insn->fault_vector == INSN_PF_VECTOR) {
+		page->state.control.cr2 = insn->fault_gva;
+		page->dirty |= WISP_STATE_CONTROL;
+	}
 	page->inject = (struct wisp_event){
 		.type = WISP_EVENT_EXCEPTION,
-		.vector = PF_VECTOR,
+		.vector = insn->fault_vector,
 		.has_error_code = 1,
 		.error_code = insn->fault_code,
 	};

@@ -47,6 +47,7 @@ static int translate(struct insn *insn, uint64_t gva, uint32_t access,
 		return -EFAULT;
 	if (ret != -EFAULT)
 		return ret;
+	insn->fault_vector = INSN_PF_VECTOR;
 	insn->fault_gva = gva;
 	return -EAGAIN;
 }
@@ -81,7 +82,7 @@ static size_t fetch(struct insn *insn, uint8_t *bytes, int *why)
 			  walk_read(insn->walk.vm, insn->walk.io, gpa, bytes + done, size);
 
 		if (ret) {
-			*why = ret == -EAGAIN ? -EFAULT : ret;
+			*why = ret == -EAGAIN || ret == -ERANGE ? -EFAULT : ret;
 			break;
 		}
 		done += size;
@@ -277,6 +278,15 @@ static uint64_t page_of(uint64_t gpa)
 	return gpa & ~PAGE_MASK;
 }
 
+/* The CPU finds it before it looks at tables. */
+static int not_canonical(struct insn *insn, ZydisRegister segment)
+{
+	insn->fault_vector = segment == ZYDIS_REGISTER_SS ? INSN_SS_VECTOR :
+							    INSN_GP_VECTOR;
+	insn->fault_code = 0;
+	return -EAGAIN;
+}
+
 int insn_locate(struct insn *insn, const ZydisDecodedOperand *operand,
 		int64_t displacement, unsigned int size, uint32_t access,
 		struct span *span)
@@ -288,6 +298,8 @@ int insn_locate(struct insn *insn, const ZydisDecodedOperand *operand,
 	span->size[1] = size - span->size[0];
 	for (unsigned int i = 0; i < 2 && span->size[i]; i++) {
 		ret = translate(insn, gva, access, &span->gpa[i]);
+		if (ret == -ERANGE)
+			return not_canonical(insn, operand->mem.segment);
 		if (ret)
 			return ret;
 		if (page_of(span->gpa[i]) == insn->device_page)

@@ -9,6 +9,10 @@
 #include "decode.h"
 #include "walk.h"
 
+#define INSN_SS_VECTOR	12
+#define INSN_GP_VECTOR	13
+#define INSN_PF_VECTOR	14
+
 /* No page has this address. */
 #define INSN_NO_PAGE	UINT64_MAX
 
@@ -22,8 +26,9 @@
  * @in_slot: that page is in a slot, which may be read
  * @touched: an operand lies in that page
  * @ended: nothing of the instruction is left to do
- * @fault_gva: address of the page fault, where a function returned -EAGAIN
- * @fault_code: its error code
+ * @fault_vector: of the exception, where a function returned -EAGAIN
+ * @fault_gva: address, of a page fault
+ * @fault_code: error code
  * @error: why an access to RAM failed: -ENOMEM, -EIO; none is made then. Or 0
  * @decoded: by Zydis
  * @operands: of @decoded, the hidden ones too
@@ -36,6 +41,7 @@ struct insn {
 	bool in_slot;
 	bool touched;
 	bool ended;
+	uint8_t fault_vector;
 	uint64_t fault_gva;
 	uint32_t fault_code;
 	int error;
@@ -76,9 +82,9 @@ int insn_write_register(struct insn *insn, ZydisRegister reg, uint64_t value);
 void insn_set_low(__u64 *reg, unsigned int bits, uint64_t value);
 
 /*
- * Where a memory operand is, moved by @displacement bytes. Returns 0, -EAGAIN
- * for a page fault, -EFAULT where a page table lies outside the slots, or why one
- * cannot be read: -EIO, -ENOMEM.
+ * Where a memory operand is, moved by @displacement bytes. Returns 0, -EAGAIN for
+ * an exception that the guest is to take, -EFAULT where a page table lies outside the
+ * slots, or why one cannot be read: -EIO, -ENOMEM.
  */
 int insn_locate(struct insn *insn, const ZydisDecodedOperand *operand,
 		int64_t displacement, unsigned int size, uint32_t access,

@@ -238,7 +238,7 @@ int walk_paged(const struct walk *walk, uint64_t *gpa, uint32_t *error_code)
 		return walk_tables(&low, &format, gpa, error_code);
 	}
 	if (!is_canonical(walk->gva, level_shift(&format, format.levels)))
-		return page_fault(walk, 0, error_code);
+		return -ERANGE;
 	return walk_tables(walk, &format, gpa, error_code);
 }
 

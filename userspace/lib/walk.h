@@ -43,8 +43,9 @@ int walk_read(int vm, const struct wisp_io *io, uint64_t gpa, void *data,
 int walk_paged(const struct walk *walk, uint64_t *gpa, uint32_t *error_code);
 
 /*
- * Returns 0 with @gpa; -EFAULT for a page fault with its @error_code; -ENXIO where
- * a table lies outside the slots; or why one cannot be read: -EIO, -ENOMEM.
+ * Returns 0 with @gpa; -EFAULT for a page fault with its @error_code; -ERANGE for an
+ * address that is not canonical; -ENXIO where a table lies outside the slots; or why
+ * one cannot be read: -EIO, -ENOMEM.
  */
 static inline int walk_translate(const struct walk *walk, uint64_t *gpa,
 				 uint32_t *error_code)

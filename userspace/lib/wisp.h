@@ -567,8 +567,8 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  * goes on behind the instruction, or with the next element of a REP that was not
  * done whole.
  *
- * An operand in RAM whose page is not there puts a #PF into page->inject; that
- * is a success, too: run again.
+ * An operand in RAM whose page is not there puts a #PF into page->inject, one whose
+ * address is not canonical a #GP(0), or #SS(0); that is a success, too: run again.
  *
  * Limits: no single step (RFLAGS.TF) is reported between two elements of a REP; of two
  * memory operands the one that did not exit is not checked against its
