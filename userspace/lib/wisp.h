@@ -574,7 +574,11 @@ int wisp_translate(int vm, const struct wisp_state *state, uint64_t gva,
  * memory operands the one that did not exit is not checked against its
  * segment's limit, nor any page but that of the exit against wisp_protect(): RAM
  * there is read and written. What reads and writes a page of which wisp_protect()
- * allows nothing may exit as a write; then the old value is that of the RAM.
+ * allows nothing may exit as a write; then the old value is that of the RAM. For that
+ * operand, and those of INS and OUTS, no accessed and no dirty bit is set in the guest's
+ * tables, which would race with its other vCPUs: a guest that drops a page because it is
+ * not dirty may lose what was written there. Nor do protection keys count for them: what
+ * they forbid is done.
  */
 #define WISP_ASSIST_WANT                                           \
 	(WISP_STATE_GENERAL | WISP_STATE_SEGMENTS | WISP_STATE_CONTROL)
