@@ -266,7 +266,7 @@ int wisp_reset_audit(int vm, int snapshot, uint32_t flags,
  * Writes WISP_GENERATION_SIZE random bytes. A guest that finds others than it has
  * seen has a clone: it reseeds what must not be the same in both.
  *
- * Return: 0, or -EFAULT (no such memory), -EINTR, -ENOMEM.
+ * Return: 0, or -EFAULT (no such memory), -ENOMEM.
  */
 int wisp_generation_renew(int vm, uint64_t gpa);
 
@@ -628,8 +628,8 @@ int wisp_assist_port(int vm, struct wisp_vcpu_page *page,
  * @io: who answers for the addresses outside the slots, and for what is against a
  *	slot's protection or wisp_protect(): where reading is allowed, for writes
  *
- * Knows MOV, MOVZX, MOVSX, MOVSXD, MOVS, STOS, LODS, CMPS, SCAS, AND, OR, XOR,
- * ADD, ADC, SUB, SBB, CMP, TEST, INC, DEC, NEG, NOT, XCHG, BT, BTS, BTR, BTC.
+ * Knows MOV, MOVNTI, MOVZX, MOVSX, MOVSXD, MOVS, STOS, LODS, CMPS, SCAS, AND, OR,
+ * XOR, ADD, ADC, SUB, SBB, CMP, TEST, INC, DEC, NEG, NOT, XCHG, BT, BTS, BTR, BTC.
  *
  * Return: 0, or -EINVAL (not such an exit), -EOPNOTSUPP (an instruction it does
  * not know; or one that does not touch the exit's address: the CPU's own access
