@@ -123,6 +123,16 @@ static void write_gate(const struct backend *on, struct machine *m,
 	on->write(m, IDT + 8 * vector, gate, sizeof(gate));
 }
 
+struct machine *create(struct bench *b, uint64_t gpa, uint64_t size,
+		       enum memory kind)
+{
+	struct machine *m = b->on->create_vm(gpa, size, kind);
+
+	b->on->add_memory(m);
+	b->on->create_vcpu(m);
+	return m;
+}
+
 /* All of it, by pages of 2 MiB. */
 static void write_tables(const struct backend *on, struct machine *m)
 {
@@ -431,7 +441,7 @@ static void measure_touch_back(struct bench *b)
 	};
 	struct machine *m = b->m;
 
-	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	b->m = create(b, 0, MEMORY_SIZE, MEMORY_PLAIN);
 	measure_in_guest(b, "touch backwards", &back, &back1);
 	b->on->destroy(b->m);
 	b->m = m;
@@ -488,7 +498,7 @@ static void measure_huge(struct bench *b)
 	struct machine *m = b->m;
 	uint64_t before;
 
-	b->m = b->on->create(0, HUGE_SIZE, MEMORY_HUGE);
+	b->m = create(b, 0, HUGE_SIZE, MEMORY_HUGE);
 	load(b->on, b->m, &touch);
 	before = b->on->faults(b->m);
 	measure(b, "touch 2M", batch_in_guest, HUGE_BATCHES, HUGE_BATCH);
@@ -500,7 +510,7 @@ static void measure_huge(struct bench *b)
 
 static void measure_all(struct bench *b)
 {
-	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	b->m = create(b, 0, MEMORY_SIZE, MEMORY_PLAIN);
 	measure(b, "rdtsc pair", batch_rdtsc, BATCHES, BATCH);
 	measure(b, "page copy", batch_copy, BATCHES, BATCH);
 	measure_traced(b, "syscall", batch_syscall);
@@ -520,7 +530,7 @@ static void measure_all(struct bench *b)
 /* An exit to the VMM and nothing else, to see what there is in it. */
 static void measure_terms(struct bench *b)
 {
-	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	b->m = create(b, 0, MEMORY_SIZE, MEMORY_PLAIN);
 	measure_port(b, "port");
 	b->on->destroy(b->m);
 }

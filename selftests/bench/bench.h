@@ -68,7 +68,10 @@ struct backend {
 	const char *(*open)(void);
 	void (*null_ioctl)(void);
 
-	struct machine *(*create)(uint64_t gpa, uint64_t size, enum memory kind);
+	/* The three steps of create() below. */
+	struct machine *(*create_vm)(uint64_t gpa, uint64_t size, enum memory kind);
+	void (*add_memory)(struct machine *m);
+	void (*create_vcpu)(struct machine *m);
 	void (*destroy)(struct machine *m);
 	/* One more of those; slot 0 is there. The same memory at @gpa, too. */
 	void (*add_slot)(struct machine *m, unsigned int slot, uint64_t gpa,
@@ -129,6 +132,10 @@ static inline uint64_t rdtsc(void)
 	asm volatile("rdtsc" : "=a" (low), "=d" (high) : : "memory");
 	return (uint64_t)high << 32 | low;
 }
+
+/* A machine that begins as a CPU does behind a reset. */
+struct machine *create(struct bench *b, uint64_t gpa, uint64_t size,
+		       enum memory kind);
 
 /* Writes the guest into a machine's memory and starts it. */
 void load(const struct backend *on, struct machine *m, const struct guest *guest);

@@ -17,7 +17,7 @@ static void measure_slots(struct bench *b)
 	char op[32];
 	unsigned int there = 1;
 
-	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	b->m = create(b, 0, MEMORY_SIZE, MEMORY_PLAIN);
 	for (unsigned int n = 1; n <= MOST_SLOTS; n *= 10) {
 		for (; there < n; there++)
 			b->on->add_slot(b->m, there, SLOTS + 2 * there * PAGE, PAGE);
@@ -32,7 +32,7 @@ static void measure_slots_touch(struct bench *b, unsigned int n)
 {
 	char op[32];
 
-	b->m = b->on->create(0, MEMORY_SIZE, MEMORY_PLAIN);
+	b->m = create(b, 0, MEMORY_SIZE, MEMORY_PLAIN);
 	for (unsigned int i = 1; i < n; i++)
 		b->on->add_slot(b->m, i, SLOTS + 2 * i * PAGE, PAGE);
 	snprintf(op, sizeof(op), "first touch at slots %u", n);

@@ -100,7 +100,7 @@ static unsigned int new_edges(uint8_t seen[COVERAGE_SIZE],
 static void measure_fuzzing(struct bench *b)
 {
 	const struct guest target = { GUEST_CODE(guest_target), .bits = 64 };
-	struct machine *m = b->on->create(0, TARGET_SIZE, MEMORY_TRACKED);
+	struct machine *m = create(b, 0, TARGET_SIZE, MEMORY_TRACKED);
 	uint8_t input[INPUT_SIZE], coverage[COVERAGE_SIZE];
 	uint64_t us[FUZZINGS], start;
 	struct snapshot *s;

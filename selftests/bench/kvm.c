@@ -35,6 +35,7 @@ struct cpu_state {
 
 struct machine {
 	int vm, vcpu;
+	enum memory kind;
 	uint64_t gpa, size;
 	int memfd;		/* -1: the memory is anonymous or private */
 	char *ram;
@@ -134,24 +135,28 @@ static void make_tracked(struct machine *m)
 		err(1, "memfd");
 }
 
-static struct machine *create_machine(uint64_t gpa, uint64_t size, enum memory kind)
+static struct machine *create_vm(uint64_t gpa, uint64_t size, enum memory kind)
 {
 	struct machine *m = calloc(1, sizeof(*m));
 
 	m->gpa = gpa;
 	m->size = size;
+	m->kind = kind;
 	m->memfd = -1;
 	m->vm = call(sys, KVM_CREATE_VM, NULL, "create VM");
 	if (kind == MEMORY_TRACKED)
 		make_tracked(m);
-	m->ram = map(size, m->memfd < 0 ?
+	return m;
+}
+
+static void add_memory(struct machine *m)
+{
+	m->ram = map(m->size, m->memfd < 0 ?
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED,
 		     m->memfd, 0);
-	if (kind == MEMORY_HUGE && madvise(m->ram, size, MADV_HUGEPAGE))
+	if (m->kind == MEMORY_HUGE && madvise(m->ram, m->size, MADV_HUGEPAGE))
 		err(1, "2 MiB pages");
 	put_slot(m, 0, m->gpa, m->size, 0);
-	create_vcpu(m);
-	return m;
 }
 
 static void destroy(struct machine *m)
@@ -376,7 +381,9 @@ const struct backend kvm_backend = {
 	.max_alive = 1000,
 	.open = open_kvm,
 	.null_ioctl = null_ioctl,
-	.create = create_machine,
+	.create_vm = create_vm,
+	.add_memory = add_memory,
+	.create_vcpu = create_vcpu,
 	.destroy = destroy,
 	.add_slot = add_slot,
 	.write = write_memory,

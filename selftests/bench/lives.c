@@ -26,14 +26,24 @@ unsigned int max_alive(const struct bench *b, unsigned int n)
 }
 
 /* It runs as it is after its creation: just below 4 GiB. */
-static struct machine *born_with(struct bench *b, uint64_t size)
+static uint64_t gpa_for(uint64_t size)
+{
+	return size < TOP ? TOP - size : 0;
+}
+
+static void run_once(struct bench *b, struct machine *m)
 {
 	static const char hlt = 0xf4;
-	uint64_t gpa = size < TOP ? TOP - size : 0;
-	struct machine *m = b->on->create(gpa, size, MEMORY_PLAIN);
 
 	b->on->write(m, RESET_VECTOR, &hlt, 1);
 	b->on->run(m, STOP_HLT);
+}
+
+static struct machine *born_with(struct bench *b, uint64_t size)
+{
+	struct machine *m = create(b, gpa_for(size), size, MEMORY_PLAIN);
+
+	run_once(b, m);
 	return m;
 }
 
@@ -89,6 +99,40 @@ void measure_life_of(struct bench *b, const char *op, uint64_t size)
 	}
 	soak_stop();
 	add_ticks(b, op, ticks, LIVES, 1);
+}
+
+enum step { VM, SLOT, VCPU, RUN, END, STEPS };
+
+/* The same work step by step; the run's is that of the page it needs, too. */
+static void measure_steps(struct bench *b)
+{
+	static const char *const ops[STEPS] = {
+		[VM] = "vm life: vm", [SLOT] = "vm life: slot",
+		[VCPU] = "vm life: vcpu", [RUN] = "vm life: run",
+		[END] = "vm life: end",
+	};
+	uint64_t ticks[STEPS][LIVES], start[STEPS + 1];
+	struct machine *m;
+
+	soak_start();
+	for (int i = -1; i < LIVES; i++) {
+		start[VM] = work();
+		m = b->on->create_vm(gpa_for(LIFE_SIZE), LIFE_SIZE, MEMORY_PLAIN);
+		start[SLOT] = work();
+		b->on->add_memory(m);
+		start[VCPU] = work();
+		b->on->create_vcpu(m);
+		start[RUN] = work();
+		run_once(b, m);
+		start[END] = work();
+		b->on->destroy(m);
+		start[STEPS] = work();
+		for (int step = 0; i >= 0 && step < STEPS; step++)
+			ticks[step][i] = start[step + 1] - start[step];
+	}
+	soak_stop();
+	for (int step = 0; step < STEPS; step++)
+		add_ticks(b, ops[step], ticks[step], LIVES, 1);
 }
 
 static void measure_elapsed(struct bench *b)
@@ -159,6 +203,7 @@ void measure_lives(struct bench *b)
 	measure_life_of(b, "vm life cold", LIFE_SIZE);
 	alive[nalive++] = born(b);
 	measure_life_of(b, "vm life", LIFE_SIZE);
+	measure_steps(b);
 	measure_elapsed(b);
 	trace_begin(b, "vm life");
 	b->on->destroy(born(b));

@@ -60,7 +60,7 @@ void stand(struct bench *b, struct machine *m, struct guest what)
 /* Its guest has written @npages, one behind the other. */
 static struct machine *boot(struct bench *b, uint64_t size, uint64_t npages)
 {
-	struct machine *m = b->on->create(0, size, MEMORY_TRACKED);
+	struct machine *m = create(b, 0, size, MEMORY_TRACKED);
 	const struct guest all = job(npages, 0, PAGE);
 
 	load(b->on, m, &all);

@@ -29,7 +29,8 @@ struct machine {
 	uint32_t place;		/* of its page in the window */
 	int memory;		/* -1 for a fork */
 	int complete;		/* the last stop is not completed yet */
-	uint64_t size;
+	enum memory kind;
+	uint64_t gpa, size;
 	char *ram;		/* mapped for the assist, from the first on */
 	struct wisp_vcpu_page *page;
 };
@@ -89,19 +90,30 @@ static const struct wisp_msr_range policy[] = {
 	},
 };
 
-static struct machine *create_machine(uint64_t gpa, uint64_t size, enum memory kind)
+static struct machine *create_vm(uint64_t gpa, uint64_t size, enum memory kind)
 {
 	struct machine *m = create_at_place((struct wisp_create_vm){ .flags = 0 });
 
+	m->gpa = gpa;
 	m->size = size;
-	m->memory = must(wisp_create_memory_flags(sys, size, kind == MEMORY_HUGE ?
+	m->kind = kind;
+	must(wisp_set_msr_policy(m->vm, policy, 1), "set MSR policy");
+	return m;
+}
+
+static void add_memory(struct machine *m)
+{
+	m->memory = must(wisp_create_memory_flags(sys, m->size,
+						  m->kind == MEMORY_HUGE ?
 						  WISP_MEMORY_HUGE : 0),
 			 "create memory");
-	must(wisp_set_slot(m->vm, 0, gpa, size, m->memory, 0, PROT_ALL),
+	must(wisp_set_slot(m->vm, 0, m->gpa, m->size, m->memory, 0, PROT_ALL),
 	     "set slot");
-	must(wisp_set_msr_policy(m->vm, policy, 1), "set MSR policy");
+}
+
+static void create_vcpu(struct machine *m)
+{
 	must(wisp_create_vcpu(m->vm, 0, NULL), "create vCPU");
-	return m;
 }
 
 static void add_slot(struct machine *m, unsigned int slot, uint64_t gpa,
@@ -370,12 +382,11 @@ static void measure_protect(struct bench *b)
  */
 static uint64_t batch_snapshot_mapped(struct bench *b, int count)
 {
-	struct machine *m = create_machine(0, MAPPED * PAGE, MEMORY_TRACKED);
+	struct machine *m = create(b, 0, MAPPED * PAGE, MEMORY_TRACKED);
 	uint64_t before, ticks;
 	struct snapshot *s;
 	char *map;
 
-	(void)b;
 	(void)count;
 	map = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_SHARED, m->memory, 0);
 	if (map == MAP_FAILED)
@@ -404,7 +415,9 @@ const struct backend wisp_backend = {
 	.mmio_needs_state = 1,
 	.open = open_wisp,
 	.null_ioctl = null_ioctl,
-	.create = create_machine,
+	.create_vm = create_vm,
+	.add_memory = add_memory,
+	.create_vcpu = create_vcpu,
 	.destroy = destroy,
 	.add_slot = add_slot,
 	.write = write_memory,
