@@ -38,11 +38,10 @@ enum wisp_flush_reason {
 enum wisp_revoke_reason {
 	WISP_REVOKE_MEMORY = 1,		/* the memory object took pages back */
 	WISP_REVOKE_SLOT = 2,		/* a slot was removed */
-	WISP_REVOKE_FREE = 3,		/* the tables that led to it are freed */
-	WISP_REVOKE_PROTECT = 4,	/* a protection was set */
-	WISP_REVOKE_TABLE = 5,		/* a shared table was copied */
-	WISP_REVOKE_SNAPSHOT = 6,	/* what was writable is frozen */
-	WISP_REVOKE_RESET = 7,		/* so it is again, or counts as clean */
+	WISP_REVOKE_PROTECT = 3,	/* a protection was set */
+	WISP_REVOKE_TABLE = 4,		/* a shared table was copied */
+	WISP_REVOKE_SNAPSHOT = 5,	/* what was writable is frozen */
+	WISP_REVOKE_RESET = 6,		/* so it is again, or counts as clean */
 };
 
 #ifdef CONFIG_WISP_DEBUG

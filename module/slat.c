@@ -477,18 +477,18 @@ int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 }
 
 /*
- * Empties [@gpa, @last] below @table; true if anything was there. Own tables that
- * are wholly inside go to @freed, if there is one, through their struct page:
- * the hardware may still be walking them, so their contents stay entries. Of a
- * 2 MiB leaf, and of a borrowed table that is wholly inside or cannot be copied,
- * nothing remains: translations may always be forgotten.
+ * Empties [@gpa, @last] below @table. Own tables that are wholly inside go to
+ * @freed, if there is one, through their struct page: the hardware may still be
+ * walking them, so their contents stay entries. Of a 2 MiB leaf, and of a borrowed
+ * table that is wholly inside or cannot be copied, nothing remains: translations
+ * may always be forgotten.
  */
-static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
+static void unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 			u64 gpa, u64 last, struct page **freed)
 {
 	u64 span = 1ULL << shift_of(level);
 	u64 *entry, *lower, end, old;
-	bool found = false, whole;
+	bool whole;
 
 	for (;; gpa = end + 1) {
 		end = min(gpa | (span - 1), last);
@@ -501,20 +501,17 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
 		else if (is_table(slat, old, level) && !whole)
 			lower = own_table(slat, entry, level);
 		if (lower)
-			found |= unmap_level(slat, lower, level - 1, gpa, end,
-					     freed);
+			unmap_level(slat, lower, level - 1, gpa, end, freed);
 		if (old & slat->format->present && (!lower || (freed && whole))) {
 			WRITE_ONCE(*entry, 0);
 			wisp_ledger_narrow(slat);
 		}
-		if (old & slat->format->present && !lower)
-			found = true;
 		if (lower && freed && whole) {
 			*next_of(virt_to_page(lower)) = *freed;
 			*freed = virt_to_page(lower);
 		}
 		if (end == last)
-			return found;
+			return;
 		if (level)
 			cond_resched();
 	}
@@ -528,22 +525,20 @@ static bool unmap_level(struct wisp_slat *slat, u64 *table, unsigned int level,
  * @freed: gets the tables that are no longer needed; wisp_slat_free() takes
  *	them once every CPU that may walk them has flushed. NULL: they stay
  *
- * The caller keeps mapping in the range out. May sleep. Returns whether a page was
- * mapped.
+ * The caller keeps mapping in the range out. May sleep.
  */
-bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
+void wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct page **freed)
 {
 	guard(mutex)(&slat->lock);
 	if (!slat->root && !slat->base)
-		return false;
+		return;
 	/* What a fork is still to borrow is to be without this range; or nothing is. */
-	if (populate(slat)) {
+	if (populate(slat))
 		slat->base = NULL;
-		return false;
-	}
-	return unmap_level(slat, slat->root, slat->format->levels - 1, gpa,
-			   gpa + size - 1, freed);
+	else
+		unmap_level(slat, slat->root, slat->format->levels - 1, gpa,
+			    gpa + size - 1, freed);
 }
 
 /* Gives back the tables that unmapping collected. */

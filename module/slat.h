@@ -76,7 +76,7 @@ void wisp_slat_exit(struct wisp_slat *slat);
 int wisp_slat_map(struct wisp_slat *slat, u64 gpa, u64 pfn, u32 prot, bool huge,
 		  u64 **leaf);
 
-bool wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
+void wisp_slat_unmap(struct wisp_slat *slat, u64 gpa, u64 size,
 		     struct page **freed);
 void wisp_slat_free(struct wisp_slat *slat, struct page *freed);
 

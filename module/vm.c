@@ -228,32 +228,17 @@ int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot)
 	return wisp_memory_attach(slot->memory, &slot->user);
 }
 
-/* Of one that was never in a list of slots, so that nothing of it is mapped. */
-void wisp_slot_drop(struct wisp_slot *slot)
-{
-	wisp_memory_unlist(slot->memory, &slot->user);
-	wisp_slot_free(slot);
-}
-
 /* Takes @slot out of the tables and frees it; it is in no list of slots. */
 void wisp_slot_detach(struct wisp_slot *slot)
 {
 	struct wisp_vm *vm = slot->vm;
 	struct page *freed = NULL;
-	bool found;
 
-	/*
-	 * Until no vCPU uses its pages, the object must tell when it takes some
-	 * back. The tables go when it does not: both unmap.
-	 */
-	found = wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, NULL);
-	if (found)
-		revoke(vm, WISP_REVOKE_SLOT);
-	wisp_memory_detach(slot->memory, &slot->user);
 	wisp_slat_unmap(&vm->slat, slot->gpa, slot->size, &freed);
-	/* Nor is anything left of what others have unmapped, and revoke only now. */
-	if (freed || !found)
-		revoke(vm, WISP_REVOKE_FREE);
+	/* Even if nothing was mapped: whoever unmapped it may still be at it. */
+	revoke(vm, WISP_REVOKE_SLOT);
+	/* Until here the object must tell when it takes pages back, and may read entries. */
+	wisp_memory_detach(slot->memory, &slot->user);
 	wisp_slat_free(&vm->slat, freed);
 	wisp_slot_free(slot);
 }

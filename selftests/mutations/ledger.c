@@ -229,7 +229,7 @@ VARIANT(copy_for_guest, NO_FLUSH, REVOKE_MEMORY, REVOKED, snapshot_and_own,
 VARIANT(copy_for_vmm, NO_FLUSH, REVOKE_MEMORY, REVOKED, snapshot_and_own,
 	written_by_vmm);
 VARIANT(slot, NO_FLUSH, REVOKE_SLOT, REVOKED, add_slot, remove_slot);
-VARIANT(tables_of_slot, NO_FLUSH, REVOKE_FREE, REVOKED, add_slot_without_pages,
+VARIANT(tables_of_slot, NO_FLUSH, REVOKE_SLOT, REVOKED, add_slot_without_pages,
 	remove_slot);
 VARIANT(protect, NO_FLUSH, REVOKE_PROTECT, REVOKED, read_data, protect);
 VARIANT(copy_of_table, NO_FLUSH, REVOKE_TABLE, REVOKED, snapshot_above, map_above);
