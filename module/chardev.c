@@ -279,6 +279,18 @@ static long stats(struct file *file, void *data)
 	return 0;
 }
 
+static int exchange_policy(struct wisp_vm *vm, struct wisp_policy **where,
+			   struct wisp_policy **policy)
+{
+	CLASS(vm_lock, locked)(vm);
+	if (!locked)
+		return -EINTR;
+	if (vm->vcpu_end)
+		return -EBUSY;
+	swap(*where, *policy);
+	return 0;
+}
+
 /* The same for both kinds of table; @where is in @vm. */
 static int set_policy(struct wisp_vm *vm, struct wisp_policy **where, u64 entries,
 		      u32 count, size_t entry_size,
@@ -295,13 +307,8 @@ static int set_policy(struct wisp_vm *vm, struct wisp_policy **where, u64 entrie
 		ret = -EFAULT;
 	if (!ret)
 		ret = check(policy);
-	if (!ret) {
-		guard(mutex)(&vm->lock);
-		if (vm->vcpu_end)
-			ret = -EBUSY;
-		else
-			swap(*where, policy);
-	}
+	if (!ret)
+		ret = exchange_policy(vm, where, &policy);
 	wisp_policy_put(policy);
 	return ret;
 }
@@ -346,8 +353,8 @@ static long create_vcpu(struct file *file, void *data)
 
 	if (arg->reserved || arg->vcpu >= WISP_MAX_VCPUS)
 		return -EINVAL;
-	guard(mutex)(&vm->lock);
-	return wisp_vcpu_create(vm, arg->vcpu, true);
+	CLASS(vm_lock, locked)(vm);
+	return locked ? wisp_vcpu_create(vm, arg->vcpu, true) : -EINTR;
 }
 
 /* Where in struct wisp_state each group is. */

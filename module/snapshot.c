@@ -36,20 +36,6 @@ MODULE_PARM_DESC(reset_without,
 #define WITHOUT_COMPLETION	512
 #define WITHOUT_LAYOUT		1024
 
-/* A reset of another thread's may wait long for a run: a signal that kills ends that. */
-static struct wisp_vm *lock_vm(struct wisp_vm *vm)
-{
-	return mutex_lock_killable(&vm->lock) ? NULL : vm;
-}
-
-static void unlock_vm(struct wisp_vm *vm)
-{
-	if (vm)
-		mutex_unlock(&vm->lock);
-}
-
-DEFINE_CLASS(vm_lock, struct wisp_vm *, unlock_vm(_T), lock_vm(vm), struct wisp_vm *vm)
-
 /* ---- all vCPUs at once --------------------------------------------------- */
 
 /* Nobody has the vCPU's lock when this returns 0, and nobody gets it. */

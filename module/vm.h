@@ -5,6 +5,7 @@
 #ifndef WISP_VM_H
 #define WISP_VM_H
 
+#include <linux/cleanup.h>
 #include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/refcount.h>
@@ -128,8 +129,23 @@ int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma);
 
 void wisp_slot_free(struct wisp_slot *slot);
 int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot);
-void wisp_slot_drop(struct wisp_slot *slot);
 void wisp_slot_detach(struct wisp_slot *slot);
+
+/* A reset of another thread's may wait long for a run: a signal that kills ends that. */
+static inline struct wisp_vm *wisp_vm_lock(struct wisp_vm *vm)
+{
+	return mutex_lock_killable(&vm->lock) ? NULL : vm;
+}
+
+static inline void wisp_vm_unlock(struct wisp_vm *vm)
+{
+	if (vm)
+		mutex_unlock(&vm->lock);
+}
+
+/* CLASS(vm_lock, locked)(vm); locked is NULL where it was killed. */
+DEFINE_CLASS(vm_lock, struct wisp_vm *, wisp_vm_unlock(_T), wisp_vm_lock(vm),
+	     struct wisp_vm *vm)
 
 /* The first vCPU whose index is at least *@index, which becomes its; or NULL. */
 static inline struct wisp_vcpu *wisp_vm_next_vcpu(struct wisp_vm *vm, u32 *index)
