@@ -718,6 +718,14 @@ static void report(struct wisp_vcpu *vcpu, u32 want)
 		wisp_vcpu_copy_state(vcpu, want, &vcpu->page->state);
 }
 
+/* What the run was asked for is taken, a reset too: again would undo the rest. */
+static void end_without_exit(struct wisp_vcpu *vcpu)
+{
+	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+	if (vcpu->request.flags & WISP_RUN_RESET)
+		vcpu->page->flags = vcpu->request.flags & ~WISP_RUN_RESET;
+}
+
 /* WISP_RUN_RESET: not for a run that could not be. It reads the page once more. */
 static noinline_for_stack int reset_first(struct wisp_vcpu *vcpu)
 {
@@ -756,7 +764,7 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 		    !wisp_debug_stepped(vcpu))
 			ret = run_loop(vcpu);
 		if (ret)
-			memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+			end_without_exit(vcpu);
 		wisp_debug_end(vcpu);
 		vcpu->stats.exits[vcpu->exit.reason]++;
 		report(vcpu, vcpu->request.want);

@@ -2,6 +2,7 @@
 /*
  * Snapshots: what was, is again, and what one VM writes no other sees.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -565,6 +566,44 @@ TEST_F(snapshot, run_resets_first)
 	m.page->flags = 0;
 	ASSERT_EQ(WISP_EXIT_HLT, go(&m));
 	expect_words(_metadata, m.vm, 20, 2);
+	close(s);
+}
+
+SNIPPET(spin_counting, 64, "1: mov %rbx, (%rdi); incq 8(%rdi); jmp 1b");
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* The same call again goes on: what it was given is not lost to a second reset. */
+TEST_F(snapshot, an_interrupted_run_resets_once)
+{
+	struct machine m = of(&self->g);
+	struct guest_thread t;
+	int s;
+
+	signal(SIGUSR1, on_signal);
+	GUEST_LOAD(&self->g, LONG64, spin_counting);
+	m.page->state.general.rdi = GUEST_DATA;
+	m.page->budget_ns = 0;
+	ASSERT_EQ(0, raw_kick(m.vm, 0));
+	ASSERT_EQ(WISP_EXIT_KICKED, guest_run(&self->g));
+	s = raw_snapshot(m.vm);
+	ASSERT_LE(0, s);
+	m.page->flags = WISP_RUN_RESET;
+	m.page->state.general.rbx = 77;
+	m.page->dirty = WISP_STATE_GENERAL;
+	guest_thread_start(&t, &self->g, 0);
+	guest_wait_counting(&self->g, GUEST_DATA + 8);
+	ASSERT_EQ(0, pthread_kill(t.thread, SIGUSR1));
+	EXPECT_EQ(-EINTR, guest_thread_join(&t));
+	EXPECT_EQ(0U, m.page->flags);
+	EXPECT_EQ(0U, m.page->dirty);
+	ASSERT_EQ(0, raw_kick(m.vm, 0));
+	EXPECT_EQ(WISP_EXIT_KICKED, guest_run(&self->g));
+	EXPECT_EQ(77UL, m.page->state.general.rbx);
+	EXPECT_EQ(77UL, word(m.vm, GUEST_DATA));
 	close(s);
 }
 

@@ -171,7 +171,7 @@ struct wisp_query {
  * Reads as zero. A page is allocated when the guest, the mapping or write()
  * first touches it, and charged to the memory cgroup of the caller of this. A guest
  * that touches one page after the other is given up to 15 ahead, never more than it
- * had faults in a row. The mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT
+ * touched in a row. The mapping must be MAP_SHARED; it cannot be pinned: O_DIRECT
  * into it is EFAULT.
  *
  * With WISP_MEMORY_FILE it reads as the file's memory_size bytes from file_offset
@@ -382,8 +382,8 @@ struct wisp_protect {
  * The table only says what CPUID answers; it turns no feature on or off. A leaf
  * that it does not hold reads as zero. The driver fills in what depends on the
  * vCPU: the APIC id (leaves 1, 0xb), OSXSAVE (1), OSPKE (7) and the size of the
- * enabled XSAVE area (0xd). EBUSY: the VM has vCPUs. EINVAL: two entries for one
- * leaf and subleaf.
+ * enabled XSAVE area (0xd). EBUSY: the VM has vCPUs. EINTR: a signal that kills.
+ * EINVAL: two entries for one leaf and subleaf.
  */
 struct wisp_set_cpuid {
 	__u32 size;
@@ -424,7 +424,7 @@ struct wisp_msr_range {
  *
  * It decides about MSRs that the driver does not keep: it keeps those of struct
  * wisp_msrs, EFER, FS_BASE, GS_BASE. An MSR in no range raises #GP. EBUSY: the
- * VM has vCPUs.
+ * VM has vCPUs. EINTR: a signal that kills.
  */
 struct wisp_set_msr_policy {
 	__u32 size;
@@ -447,6 +447,7 @@ struct wisp_set_msr_policy {
  * The vCPU is as after INIT (real mode, CS:IP f000:fff0), but with CD and NW clear in
  * CR0. Its TSC was 0 when the VM was created, or last reset.
  * EEXIST: there is one with this index. EBUSY: another has its place in the window.
+ * EINTR: a signal that kills.
  */
 struct wisp_create_vcpu {
 	__u32 size;
@@ -949,7 +950,8 @@ struct wisp_dirty {
  * DOC: WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
- *               from the page is done, and it can be made again as it is
+ *               from the page is done, WISP_RUN_RESET is taken out of @flags, and
+ *               it can be made again as it is
  *   EBUSY       the vCPU is running (WISP_RUN_RESET: as of WISP_RESET), or the VM
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is
