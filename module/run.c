@@ -471,8 +471,9 @@ static noinline_for_stack int read_pdptes(struct wisp_vcpu *vcpu)
 	n = wisp_vm_rw(vcpu->vm, vcpu->exit.memory.gpa, &iter, false);
 	if (n == -EIO)
 		vcpu->exit.memory.flags |= WISP_MEMORY_IO;
-	vcpu->has_pdptes = n >= 0 || n == -EFAULT;
-	return vcpu->has_pdptes ? 0 : n;
+	/* Less where a signal that kills came in between: the fault comes again. */
+	vcpu->has_pdptes = n == sizeof(vcpu->pdptes) || n == -EFAULT;
+	return n < 0 && n != -EFAULT ? n : 0;
 }
 
 static enum next handle_fault(struct wisp_vcpu *vcpu)
