@@ -28,7 +28,9 @@ enum wisp_internal_exit {
 	WISP_EXIT_XSETBV,
 	/* Cache control that has no effect without devices: go on behind it. */
 	WISP_EXIT_SKIP,
-	/* The guest touched a debug register: it gets them for this window. */
+	/* The guest touched a debug register, which it gets for this window. Whether
+	 * it wrote DR6 is in exit.raw[0].
+	 */
 	WISP_EXIT_DEBUG_ACCESS,
 	/* MOV to CR0 or CR4 that the hardware cannot do alone: exit.raw[0] is
 	 * the number, raw[1] all of the register that it comes from.

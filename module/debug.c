@@ -29,10 +29,20 @@ void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step)
 		vcpu->step_tf = vcpu->general.rflags & X86_EFLAGS_TF;
 	vcpu->step = step;
 	vcpu->general.rflags |= X86_EFLAGS_TF;
-	if (step == WISP_STEP_DR) {
-		vcpu->breakpoints_live = false;
-		wisp_host_give_debug(vcpu);
-	}
+}
+
+/*
+ * Behind a write of DR6 the step's BS is not to be told from one that was written:
+ * what writes DR6 clears it.
+ */
+void wisp_debug_step_access(struct wisp_vcpu *vcpu, bool writes_dr6)
+{
+	wisp_debug_step(vcpu, WISP_STEP_DR);
+	vcpu->access_rip = vcpu->general.rip;
+	if (writes_dr6)
+		vcpu->debug.dr6 &= ~DR_STEP;
+	vcpu->breakpoints_live = false;
+	wisp_host_give_debug(vcpu);
 }
 
 void wisp_debug_end_step(struct wisp_vcpu *vcpu)
@@ -72,17 +82,27 @@ static enum wisp_debug_trap trap_of_vmm(struct wisp_vcpu *vcpu)
 	return WISP_DEBUG_VMM;
 }
 
-/* The step was over an access to debug registers: back to the VMM's. */
-static void end_dr_step(struct wisp_vcpu *vcpu)
+/* Debug registers are the VMM's again, where it has breakpoints. */
+static void end_access(struct wisp_vcpu *vcpu)
 {
-	if (!(vcpu->guest_dr6 & DR_STEP))
-		vcpu->debug.dr6 &= ~DR_STEP;
-	vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
 	if (!(vcpu->run_flags & WISP_RUN_BREAKPOINTS))
 		return;
 	wisp_host_take_debug(vcpu);
 	vcpu->breakpoints_live = true;
 	wisp_host_give_debug(vcpu);
+}
+
+/* GD forbids the access that was stepped: a fault, whatever else DR6 has kept. */
+static bool access_faulted(struct wisp_vcpu *vcpu)
+{
+	if (vcpu->step != WISP_STEP_DR || vcpu->general.rip != vcpu->access_rip)
+		return false;
+	if (vcpu->run_flags & WISP_RUN_STEP)
+		vcpu->step = WISP_STEP_VMM;
+	else
+		wisp_debug_end_step(vcpu);
+	end_access(vcpu);
+	return true;
 }
 
 /*
@@ -111,7 +131,7 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 	enum wisp_step step = vcpu->step;
 	u64 own = 0;
 
-	if (!vcpu->dr6_kept && step != WISP_STEP_DR)
+	if ((!vcpu->dr6_kept && step != WISP_STEP_DR) || access_faulted(vcpu))
 		return WISP_DEBUG_GUEST;
 	if (!(vcpu->new_dr6 & DR_STEP)) {
 		if (vmm_was_hit(vcpu))
@@ -126,8 +146,12 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 		stepped_by_vmm &= !end_iret_step(vcpu);
 	else if (step)
 		wisp_debug_end_step(vcpu);
-	if (step == WISP_STEP_DR)
-		end_dr_step(vcpu);
+	if (step == WISP_STEP_DR) {
+		if (!(vcpu->guest_dr6 & DR_STEP))
+			vcpu->debug.dr6 &= ~DR_STEP;
+		vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
+		end_access(vcpu);
+	}
 	if (stepped_by_vmm)
 		return trap_of_vmm(vcpu);
 	if (vcpu->guest_has_dr)

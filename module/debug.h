@@ -17,6 +17,9 @@
 /* One instruction, then wisp_debug_trap(): see enum wisp_step. */
 void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step);
 
+/* The same for an access to debug registers, with the guest's own. */
+void wisp_debug_step_access(struct wisp_vcpu *vcpu, bool writes_dr6);
+
 /* A run begins with these WISP_RUN_* flags and breakpoints. */
 static inline void wisp_debug_set(struct wisp_vcpu *vcpu, u32 flags)
 {

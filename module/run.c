@@ -263,7 +263,7 @@ static enum next handle_exception(struct wisp_vcpu *vcpu)
 static enum next handle_debug_access(struct wisp_vcpu *vcpu)
 {
 	if (vcpu->breakpoints_live || vcpu->traps_dr)
-		wisp_debug_step(vcpu, WISP_STEP_DR);
+		wisp_debug_step_access(vcpu, vcpu->exit.raw[0]);
 	else
 		wisp_host_give_debug(vcpu);
 	return NEXT_ENTER;
@@ -609,7 +609,7 @@ static int check_inject(struct wisp_vcpu *vcpu, const struct wisp_request *reque
 	/* A single step's #DB is on its way, too. */
 	if (wisp_event_waiting(events, request->inject.type) ||
 	    (request->inject.type == WISP_EVENT_EXCEPTION && request->complete &&
-	     rflags & X86_EFLAGS_TF && !vcpu->step))
+	     rflags & X86_EFLAGS_TF && !(request->flags & WISP_RUN_STEP)))
 		return refuse(vcpu, WISP_FIELD(inject), -EBUSY);
 	return 0;
 }
@@ -674,6 +674,12 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 		wisp_vcpu_load_state(vcpu, request->dirty, &page->state);
 		page->dirty = 0;
 	}
+	vcpu->run_flags = request->flags;
+	if (request->flags & WISP_RUN_BREAKPOINTS) {
+		vcpu->breakpoints = request->breakpoints;
+		vcpu->breakpoints.dr7 |= WISP_DR7_FIXED;
+	}
+	wisp_debug_set(vcpu, request->flags);
 	if (request->complete) {
 		complete_instruction(vcpu, request->reply);
 		page->complete = 0;
@@ -684,12 +690,6 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 		memset(&page->inject, 0, sizeof(page->inject));
 	}
 	vcpu->completion = WISP_COMPLETE_NOTHING;
-	vcpu->run_flags = request->flags;
-	if (request->flags & WISP_RUN_BREAKPOINTS) {
-		vcpu->breakpoints = request->breakpoints;
-		vcpu->breakpoints.dr7 |= WISP_DR7_FIXED;
-	}
-	wisp_debug_set(vcpu, request->flags);
 	wisp_budget_set(vcpu, request->budget_ns);
 	return 0;
 }

@@ -112,6 +112,7 @@ struct wisp_vcpu {
 		u64 to_exit;
 	};
 	u64 iret_rip;			/* of the last WISP_EXIT_IRET */
+	u64 access_rip;			/* of the last WISP_STEP_DR */
 
 	/* Owned by the holder of @lock. */
 	bool tlb_stale;			/* the next entry flushes */

@@ -180,6 +180,10 @@ static void decode_code(struct wisp_vcpu *vcpu,
 		decode_cr4(vcpu, control->exit_info_1 & 0xf,
 			   code == SVM_EXIT_WRITE_CR4);
 		return;
+	case SVM_EXIT_WRITE_DR6:
+		exit->reason = WISP_EXIT_DEBUG_ACCESS;
+		exit->raw[0] = true;
+		return;
 	case SVM_EXIT_TASK_SWITCH:
 		decode_task_switch(exit, control->exit_info_1,
 				   control->exit_info_2);

@@ -24,6 +24,7 @@
 #define REASON_TDCALL	77
 
 #define DR6_BD		BIT(13)
+#define DR_NUMBER_6	6
 
 /* Exceptions and EPT violations: see iret_faulted(). */
 #define UNBLOCKED_NMI	BIT(12)
@@ -113,6 +114,13 @@ static void decode_debug(struct wisp_vcpu *vcpu, bool int1)
 	vcpu->debug.dr6 |= info & (DR_TRAP_BITS | DR_STEP | DR6_BD);
 }
 
+static void decode_debug_access(struct wisp_exit *exit, u64 info)
+{
+	exit->reason = WISP_EXIT_DEBUG_ACCESS;
+	exit->raw[0] = (info & (DEBUG_REG_ACCESS_TYPE | DEBUG_REG_ACCESS_NUM)) ==
+		       (TYPE_MOV_TO_DR | DR_NUMBER_6);
+}
+
 static void decode_exception(struct wisp_vcpu *vcpu, u32 info)
 {
 	u32 type = info & INTR_INFO_INTR_TYPE_MASK;
@@ -143,7 +151,6 @@ static const u32 plain[] = {
 	[EXIT_REASON_CPUID] = WISP_EXIT_CPUID,
 	[EXIT_REASON_HLT] = WISP_EXIT_HLT,
 	[EXIT_REASON_VMCALL] = WISP_EXIT_HYPERCALL,
-	[EXIT_REASON_DR_ACCESS] = WISP_EXIT_DEBUG_ACCESS,
 	[EXIT_REASON_XSETBV] = WISP_EXIT_XSETBV,
 	[EXIT_REASON_INVD] = WISP_EXIT_SKIP,
 	[EXIT_REASON_WBINVD] = WISP_EXIT_SKIP,
@@ -181,6 +188,9 @@ static void decode_reason(struct wisp_vcpu *vcpu, u32 reason)
 		return;
 	case EXIT_REASON_CR_ACCESS:
 		decode_cr_write(vcpu, vmx_read(EXIT_QUALIFICATION));
+		return;
+	case EXIT_REASON_DR_ACCESS:
+		decode_debug_access(&vcpu->exit, vmx_read(EXIT_QUALIFICATION));
 		return;
 	case EXIT_REASON_TASK_SWITCH:
 		decode_task_switch(vcpu, vmx_read(EXIT_QUALIFICATION));

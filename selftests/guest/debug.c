@@ -644,6 +644,57 @@ TEST_F(debug, general_detect)
 	EXPECT_EQ(DR7_FIXED, self->s->general.rbx);
 }
 
+/* The VMM's breakpoints have the driver step it, and BS is left from an older #DB. */
+TEST_F(debug, general_detect_under_breakpoints)
+{
+	if (guest_on_tcg())
+		SKIP(return, "TCG: MOV from and to DR looks at no GD");
+	GUEST_LOAD(&self->g, LONG64, detected);
+	self->s->debug.dr6 = DR6_FIXED | DR6_BS;
+	self->s->debug.dr7 |= DR7_GD;
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_EQ(DR6_FIXED | DR6_BD | DR6_BS, self->s->debug.dr6);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_complete(&self->g, 0));
+	EXPECT_EQ(1UL, self->trap->count);
+	EXPECT_EQ(DR7_FIXED, self->s->general.rbx);
+}
+
+SNIPPET(clears_dr6, 64, "mov $0xffff0ff0, %eax; mov %rax, %dr6; nop; hlt");
+
+/* As each handler of #DB does it. */
+TEST_F(debug, clears_dr6_under_breakpoints)
+{
+	GUEST_LOAD(&self->g, LONG64, clears_dr6);
+	self->s->debug.dr6 = DR6_FIXED | DR6_BS;
+	set_breakpoint(self->page, 0, GUEST_CODE + 0x800, 0);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	EXPECT_EQ(DR6_FIXED, self->s->debug.dr6);
+}
+
+SNIPPET(out_nop, 64, "out %al, $0x10; nop; hlt");
+
+/* The VMM steps over what it completes, and a guest that steps itself: that is one step. */
+TEST_F(debug, step_completes_what_the_guest_steps)
+{
+	GUEST_LOAD(&self->g, LONG64, out_nop);
+	self->s->general.rflags |= RFLAGS_TF;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	self->page->flags = WISP_RUN_STEP;
+	self->page->complete = 1;
+	ASSERT_EQ(WISP_EXIT_DEBUG, guest_run(&self->g));
+	EXPECT_EQ((__u64)GUEST_CODE + 2, self->page->exit.rip);
+	EXPECT_EQ(0, self->s->events.injected.type);
+	EXPECT_EQ(RFLAGS_TF, self->s->general.rflags & RFLAGS_TF);
+	EXPECT_EQ(DR6_FIXED, self->s->debug.dr6);
+	self->page->flags = 0;
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 1));
+	EXPECT_EQ((__u64)GUEST_CODE + 3, self->trap->rip);
+}
+
 SNIPPET(own_tf, 64, "pushf; orl $0x100, (%rsp); popf; nop; nop; hlt");
 
 /* A guest that steps itself under the VMM's breakpoints. */
