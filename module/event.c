@@ -166,10 +166,14 @@ void wisp_event_iret(struct wisp_vcpu *vcpu)
 		wisp_debug_step(vcpu, WISP_STEP_IRET);
 }
 
-/* The exit behind it: RIP shows whether IRET was executed, or faulted, or neither. */
+/*
+ * The exit behind it: RIP shows whether IRET was executed, or faulted, or neither; or
+ * its fault is in delivery.
+ */
 void wisp_event_iret_over(struct wisp_vcpu *vcpu)
 {
-	vcpu->iret_window = vcpu->general.rip == vcpu->iret_rip;
+	vcpu->iret_window = vcpu->general.rip == vcpu->iret_rip &&
+			    vcpu->events.injected.type != WISP_EVENT_EXCEPTION;
 	vcpu->events.nmi_blocked = vcpu->iret_window;
 }
 
@@ -193,14 +197,19 @@ static bool nmi_in_shadow(struct wisp_vcpu *vcpu)
 	       (tf && vcpu->step == WISP_STEP_SHADOW);
 }
 
+/* As with the shadow: an IRET that has faulted is over, whenever its step is. */
+static bool iret_goes_on(const struct wisp_vcpu *vcpu)
+{
+	return vcpu->step == WISP_STEP_IRET && vcpu->general.rflags & X86_EFLAGS_TF;
+}
+
 static void prepare_waiting(struct wisp_vcpu *vcpu)
 {
 	struct wisp_events *events = &vcpu->events;
 
 	if (events->injected.type)
 		return;
-	if (events->nmi_pending && !events->nmi_blocked &&
-	    vcpu->step != WISP_STEP_IRET) {
+	if (events->nmi_pending && !events->nmi_blocked && !iret_goes_on(vcpu)) {
 		if (nmi_in_shadow(vcpu))
 			return;
 		events->injected = (struct wisp_event){

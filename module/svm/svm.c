@@ -234,6 +234,7 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	struct svm_vcpu *svm = svm_of(vcpu);
 	struct vmcb_control_area *control = &svm->vmcb->control;
 	struct vmcb_save_area *save = &svm->vmcb->save;
+	int lost;
 
 	if (unlikely(svm->to_exit != vcpu->to_exit))
 		write_intercepts(svm);
@@ -253,15 +254,15 @@ static void svm_run(struct wisp_vcpu *vcpu)
 		wisp_ledger_flushed(vcpu);
 	wisp_ledger_enter(vcpu);
 
-	if (unlikely(svm_enter(svm->vmcb_hpa, &vcpu->general,
-			       svm_host_hpa()))) {
+	lost = svm_enter(svm->vmcb_hpa, &vcpu->general, svm_host_hpa());
+	control->event_inj = 0;
+	if (unlikely(lost)) {
 		wisp_ledger_enable();
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
 	}
 
-	control->event_inj = 0;
 	if (unlikely(svm_refused(control))) {
 		/*
 		 * Whether it flushed nobody knows. The guest's registers are as
@@ -281,9 +282,9 @@ static void svm_run(struct wisp_vcpu *vcpu)
 		vcpu->debug.dr7 = save->dr7;
 	vcpu->events.interrupt_shadow =
 		control->int_state & SVM_INTERRUPT_SHADOW_MASK;
+	svm_decode(svm);
 	if (unlikely(vcpu->events.nmi_blocked && !vcpu->iret_window))
 		wisp_event_iret_over(vcpu);
-	svm_decode(svm);
 }
 
 /* ---- vCPUs --------------------------------------------------------------- */

@@ -964,4 +964,34 @@ TEST_F(debug, nmi_waits_for_a_fault_in_the_shadow)
 	EXPECT_EQ(2UL, self->trap->count);
 }
 
+/* From a frame in the middle of a page, where a fault's goes, too. */
+static void load_iret(struct guest *g, __u64 cs)
+{
+	const __u64 frame[] = {
+		GUEST_CODE + 4, cs, RFLAGS_FIXED, GUEST_STACK, GUEST_DS,
+	};
+
+	GUEST_LOAD(g, LONG64, iret);
+	g->page->state.general.rsp = GUEST_DATA + 0x800;
+	memcpy(guest_at(g, GUEST_DATA + 0x800), frame, sizeof(frame));
+}
+
+/* So is an IRET that faults, and NMIs are let in. */
+TEST_F(debug, nmi_waits_for_an_iret_that_faults)
+{
+	load_iret(&self->g, GUEST_CS64);
+	ASSERT_EQ(WISP_EXIT_HLT, guest_run(&self->g));
+	ASSERT_EQ(0, unmap(self->g.vm, GUEST_STUBS));
+	load_iret(&self->g, 0xff80);
+	self->s->events.nmi_blocked = 1;
+	inject(self->page, WISP_EVENT_NMI, 2);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_run(&self->g));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 2));
+	EXPECT_EQ((__u64)GUEST_STUBS + 16 * 13, self->trap->rip);
+	ASSERT_EQ(WISP_EXIT_PORT, guest_complete(&self->g, 0));
+	ASSERT_TRUE(guest_has_trapped(&self->g, 13));
+	EXPECT_EQ((__u64)GUEST_CODE, self->trap->rip);
+	EXPECT_EQ(2UL, self->trap->count);
+}
+
 TEST_HARNESS_MAIN
