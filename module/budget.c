@@ -64,8 +64,9 @@ static u64 end_of_window(const struct wisp_vcpu *vcpu)
 
 static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
 {
+	/* It may be elsewhere than it was armed: its CPU went, or was just calling it. */
 	return hrtimer_is_queued(&vcpu->timer) &&
-	       vcpu->timer_cpu == smp_processor_id() &&
+	       vcpu->timer.base->cpu_base->cpu == smp_processor_id() &&
 	       vcpu->timer_tsc <= deadline;
 }
 
@@ -77,7 +78,6 @@ static void arm(struct wisp_vcpu *vcpu)
 
 	if (timer_serves(vcpu, deadline))
 		return;
-	vcpu->timer_cpu = smp_processor_id();
 	vcpu->timer_tsc = deadline;
 	ns = mul_u64_u32_div(left, 1000000, tsc_khz);
 	hrtimer_start(&vcpu->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED_HARD);

@@ -329,7 +329,6 @@ static struct wisp_vcpu *alloc_vcpu(struct wisp_vm *vm, u32 index)
 	vcpu->index = index;
 	vcpu->id = atomic64_inc_return(&last_id);
 	vcpu->running_cpu = -1;
-	vcpu->timer_cpu = -1;
 	mutex_init(&vcpu->lock);
 	wisp_budget_init(vcpu);
 	ret = vm->frozen ? wisp_fpu_alloc(&vcpu->fpu) : alloc_page_of(vcpu);
