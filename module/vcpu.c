@@ -135,7 +135,7 @@ void wisp_vcpu_set_registers(struct wisp_vcpu *vcpu, u32 groups,
 	}
 }
 
-/* To kernel memory that others may write: it is not read. */
+/* To kernel memory that others may write: what is read there decides nothing else. */
 void wisp_vcpu_copy_state(struct wisp_vcpu *vcpu, u32 groups,
 			  struct wisp_state *state)
 {
