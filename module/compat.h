@@ -80,6 +80,8 @@ int wisp_handle_host_work(void);
 		if (static_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))	\
 			this_cpu_write(x86_ibpb_exit_to_user, true);	\
 	} while (0)
+#elif defined(X86_BUG_VMSCAPE)
+#error "this kernel has another way to keep a guest's branches from its VMM"
 #else
 #define wisp_ibpb_before_user()	do { } while (0)
 #endif
