@@ -18,6 +18,7 @@
 #include <asm/fpu/types.h>
 #include <asm/mce.h>
 #include <asm/msr-index.h>
+#include <asm/nmi.h>
 #include <asm/perf_event.h>
 #include <asm/ptrace.h>
 #include <asm/special_insns.h>
@@ -31,6 +32,9 @@
 	(XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM |       \
 	 XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 |                 \
 	 XFEATURE_MASK_Hi16_ZMM | XFEATURE_MASK_PKRU)
+
+/* Branch sampling of Zen 3, in MSR_AMD_DBG_EXTN_CFG. */
+#define DBG_EXTN_CFG_BRSMEN	BIT_ULL(2)
 
 u64 wisp_host_xcr0;
 u32 wisp_host_xsave_size;
@@ -80,17 +84,20 @@ static void xrstor(const void *image)
 
 /*
  * What traces the host, and how it is stopped. All of RTIT_CTL: perf leaves the rest of
- * it set where it stops a trace.
+ * it set where it stops a trace. @period: perf clears these, too.
  */
 static const struct tracer {
 	unsigned int feature;
 	u32 msr;
 	u64 enable;
+	u64 period;
 } all_tracers[WISP_TRACERS] = {
 	{ X86_FEATURE_PERFMON_V2, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, ~0ULL },
 	{ X86_FEATURE_AMD_LBR_V2, MSR_AMD_DBG_EXTN_CFG, DBG_EXTN_CFG_LBRV2EN },
-	{ X86_FEATURE_IBS, MSR_AMD64_IBSFETCHCTL, IBS_FETCH_ENABLE },
-	{ X86_FEATURE_IBS, MSR_AMD64_IBSOPCTL, IBS_OP_ENABLE },
+	{ X86_FEATURE_BRS, MSR_AMD_DBG_EXTN_CFG, DBG_EXTN_CFG_BRSMEN },
+	{ X86_FEATURE_IBS, MSR_AMD64_IBSFETCHCTL, IBS_FETCH_ENABLE, IBS_FETCH_MAX_CNT },
+	{ X86_FEATURE_IBS, MSR_AMD64_IBSOPCTL, IBS_OP_ENABLE,
+	  IBS_OP_MAX_CNT | IBS_OP_MAX_CNT_EXT_MASK },
 	{ X86_FEATURE_ARCH_PERFMON, MSR_CORE_PERF_GLOBAL_CTRL, ~0ULL },
 	{ X86_FEATURE_PEBS, MSR_IA32_PEBS_ENABLE, ~0ULL },
 	{ X86_FEATURE_INTEL_PT, MSR_IA32_RTIT_CTL, ~0ULL },
@@ -110,46 +117,73 @@ static void find_tracers(void)
 			tracers[ntracers++] = all_tracers[i];
 }
 
+static DEFINE_PER_CPU(unsigned int, nmis);
+static DEFINE_PER_CPU(bool, ibs_stopped);
+
+/* While IBS is stopped it may bring an NMI without a sample, which perf knows nothing of. */
+static int count_nmi(unsigned int type, struct pt_regs *regs)
+{
+	this_cpu_inc(nmis);
+	return this_cpu_xchg(ibs_stopped, false) ? NMI_HANDLED : NMI_DONE;
+}
+
+unsigned int wisp_host_nmis(void)
+{
+	return this_cpu_read(nmis);
+}
+
 /*
  * The host's tracing does not reach into guests. First of all: on some CPUs
  * VMXON ends Intel PT without telling anybody.
  */
 void wisp_host_quiet(struct wisp_vcpu *vcpu)
 {
+	unsigned int i, before;
 	u64 *old = vcpu->host.traced;
-	unsigned int i;
 
 	for (i = 0; i < ntracers; i++) {
+		before = wisp_host_nmis();
 		old[i] = native_rdmsrq(tracers[i].msr);
-		if (old[i] & tracers[i].enable)
-			native_wrmsrq(tracers[i].msr, old[i] & ~tracers[i].enable);
+		if (!(old[i] & tracers[i].enable))
+			continue;
+		if (tracers[i].period)
+			this_cpu_write(ibs_stopped, true);
+		native_wrmsrq(tracers[i].msr, old[i] & ~tracers[i].enable);
+		/* In between perf may have stopped it, for good. */
+		if (tracers[i].msr == MSR_IA32_RTIT_CTL && before != wisp_host_nmis())
+			old[i] = 0;
 	}
 }
 
 /*
  * An NMI in the window, whose handler was perf's, may have taken a sample and started
  * anew: then what was there before is out of date. (IBS with an old sample's valid bit
- * would never bring another.) Or it stopped Intel PT, whose buffer was full: to start
- * that again would have it write there when the buffer is gone.
+ * would never bring another.) Or it has stopped for good: IBS was throttled, or Intel
+ * PT's buffer was full, and to start that again would have it write there when the
+ * buffer is gone. Rather than that it is off until perf starts it next.
  */
 void wisp_host_unquiet(struct wisp_vcpu *vcpu)
 {
 	const u64 *old = vcpu->host.traced;
-	unsigned int i;
+	unsigned int i, before;
 	u64 now;
 
 	for (i = ntracers; i--;) {
 		if (!(old[i] & tracers[i].enable))
 			continue;
+		before = wisp_host_nmis();
 		now = native_rdmsrq(tracers[i].msr);
-		if (!(now & tracers[i].enable))
-			native_wrmsrq(tracers[i].msr,
-				      now | (old[i] & tracers[i].enable));
+		if (now & tracers[i].enable ||
+		    (tracers[i].period && !(now & tracers[i].period)))
+			continue;
+		native_wrmsrq(tracers[i].msr, now | (old[i] & tracers[i].enable));
+		if (tracers[i].msr == MSR_IA32_RTIT_CTL && before != wisp_host_nmis())
+			native_wrmsrq(tracers[i].msr, 0);
 	}
 }
 
-/* Before anything else of the driver asks what guests may have. */
-void wisp_host_init(void)
+/* Before anything else of the driver asks what guests may have. Returns 0 or -errno. */
+int wisp_host_init(void)
 {
 	u32 eax, ebx, ecx, edx;
 	unsigned int i;
@@ -172,17 +206,16 @@ void wisp_host_init(void)
 		}
 		components[i].end = wisp_host_xsave_size;
 	}
-}
-
-int wisp_fpu_init(void)
-{
 	fpu_cache = kmem_cache_create("wisp_fpu", wisp_host_xsave_size, 64,
 				      0, NULL);
-	return fpu_cache ? 0 : -ENOMEM;
+	if (!fpu_cache)
+		return -ENOMEM;
+	return register_nmi_handler(NMI_LOCAL, count_nmi, 0, "wisp");
 }
 
-void wisp_fpu_exit(void)
+void wisp_host_exit(void)
 {
+	unregister_nmi_handler(NMI_LOCAL, "wisp");
 	kmem_cache_destroy(fpu_cache);
 }
 

@@ -17,7 +17,7 @@ struct wisp_fpu {
 	void *xsave;	/* standard format, 64-byte aligned, wisp_host_xsave_size */
 };
 
-#define WISP_TRACERS	8
+#define WISP_TRACERS	9
 
 /* Host values, read at the window's start, never kept longer. */
 struct wisp_host {
@@ -43,9 +43,8 @@ static __always_inline bool wisp_host_has_tsc_aux(void)
 	       cpu_feature_enabled(X86_FEATURE_RDPID);
 }
 
-void wisp_host_init(void);
-int wisp_fpu_init(void);
-void wisp_fpu_exit(void);
+int wisp_host_init(void);
+void wisp_host_exit(void);
 int wisp_fpu_alloc(struct wisp_fpu *fpu);
 void wisp_fpu_reset(struct wisp_fpu *fpu);
 void wisp_fpu_free(struct wisp_fpu *fpu);
@@ -54,6 +53,8 @@ void wisp_fpu_get(const struct wisp_fpu *fpu, void *image);
 void wisp_fpu_set(struct wisp_fpu *fpu, const void *image,
 		  const struct wisp_xsave_head *head);
 
+/* How many NMIs this CPU has had, as far as it matters whether there was one. */
+unsigned int wisp_host_nmis(void);
 void wisp_host_quiet(struct wisp_vcpu *vcpu);
 void wisp_host_unquiet(struct wisp_vcpu *vcpu);
 void wisp_host_enter(struct wisp_vcpu *vcpu);

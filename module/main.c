@@ -58,14 +58,13 @@ static int __init wisp_init(void)
 	ret = choose_backend();
 	if (ret)
 		return ret;
-	wisp_host_init();
-	wisp_state_init();
-	ret = wisp_fpu_init();
+	ret = wisp_host_init();
 	if (ret)
 		goto err_backend;
+	wisp_state_init();
 	ret = wisp_cpuid_init();
 	if (ret)
-		goto err_fpu;
+		goto err_host;
 	ret = wisp_pages_init();
 	if (ret)
 		goto err_cpuid;
@@ -85,8 +84,8 @@ err_pages:
 	wisp_pages_exit();
 err_cpuid:
 	wisp_cpuid_exit();
-err_fpu:
-	wisp_fpu_exit();
+err_host:
+	wisp_host_exit();
 err_backend:
 	wisp_backend->exit();
 	return ret;
@@ -98,7 +97,7 @@ static void __exit wisp_exit(void)
 	wisp_hw_exit();
 	wisp_pages_exit();
 	wisp_cpuid_exit();
-	wisp_fpu_exit();
+	wisp_host_exit();
 	wisp_backend->exit();
 }
 

@@ -176,6 +176,7 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	savesegment(fs, host->fs);
 	savesegment(gs, host->gs);
 	host->fs_base = x86_fsbase_read_cpu();
+	host->nmis = wisp_host_nmis();
 	host->debugctl = native_rdmsrq(MSR_IA32_DEBUGCTLMSR);
 	if (unlikely(vmx->cpu != smp_processor_id()))
 		write_host_cpu(vmx);
@@ -189,6 +190,16 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 	for (i = 0; i < VMX_MSRS; i++)
 		host->msrs[i] = native_rdmsrq(msr_index[i]);
 	vmx_write_msrs(&vmx->regs.msrs.star, host->msrs);
+}
+
+/* BTS whose buffer was full an NMI's handler has stopped: it stays so, as in host.c. */
+static void restore_debugctl(const struct vmx_host *host)
+{
+	u64 debugctl = host->debugctl;
+
+	if (host->nmis != wisp_host_nmis())
+		debugctl &= ~(DEBUGCTLMSR_TR | DEBUGCTLMSR_BTS | DEBUGCTLMSR_BTINT);
+	native_wrmsrq(MSR_IA32_DEBUGCTLMSR, debugctl);
 }
 
 void vmx_host_leave(struct vmx_vcpu *vmx)
@@ -214,6 +225,6 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 		load_gs_index(host->gs);
 		native_wrmsrq(MSR_KERNEL_GS_BASE, host->msrs[VMX_MSRS - 1]);
 	}
-	if (host->debugctl)
-		native_wrmsrq(MSR_IA32_DEBUGCTLMSR, host->debugctl);
+	if (unlikely(host->debugctl))
+		restore_debugctl(host);
 }

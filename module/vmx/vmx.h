@@ -50,6 +50,7 @@ struct vmx_host {
 	u64 msrs[VMX_MSRS];
 	u64 fs_base;
 	u64 debugctl;
+	unsigned int nmis;		/* when @debugctl was read */
 	u16 ds, es, fs, gs, ldt;
 	struct desc_ptr gdt, idt;
 };
