@@ -6,8 +6,6 @@
 #include "audit.h"
 
 #include <linux/cleanup.h>
-#include <linux/sched/signal.h>
-#include <linux/uio.h>
 
 #include <asm/msr.h>
 
@@ -54,57 +52,15 @@ static bool vcpu_differs(struct wisp_vcpu *vcpu, const struct wisp_vcpu *from,
 			     &from->exit, sizeof(vcpu->exit));
 }
 
-/* What is compared at a time, on the stack. */
-#define CHUNK	256
-
-/* Returns how much came: less where it is in a file, which no one has read yet. */
-static ssize_t read_chunk(struct wisp_memory *memory, u64 offset, u8 *chunk)
-{
-	struct kvec vec = { chunk, CHUNK };
-	struct iov_iter iter;
-
-	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, CHUNK);
-	return wisp_memory_copy(memory, offset, &iter, false);
-}
-
-/* Where in the page at @offset both objects differ, or PAGE_SIZE. */
-static u32 page_differs(struct wisp_memory *memory, struct wisp_memory *frozen,
-			u64 offset)
-{
-	u8 chunk[CHUNK], with[CHUNK];
-	u32 at, i;
-
-	for (at = 0; at < PAGE_SIZE; at += CHUNK) {
-		if (read_chunk(memory, offset + at, chunk) != CHUNK ||
-		    read_chunk(frozen, offset + at, with) != CHUNK)
-			return at;
-		for (i = 0; i < CHUNK; i++)
-			if (chunk[i] != with[i])
-				return at + i;
-	}
-	return PAGE_SIZE;
-}
-
 static bool memory_differs(const struct wisp_slot *slot,
 			   const struct wisp_slot *from, struct wisp_audit *audit)
 {
-	pgoff_t index = slot->offset >> PAGE_SHIFT;
-	pgoff_t last = (slot->offset + slot->size - 1) >> PAGE_SHIFT;
-	u64 offset;
-	u32 at;
+	u64 offset = slot->offset;
 
-	for (;; index++) {
-		/* Who is killed does not hear of it. */
-		if (!wisp_memory_differ(slot->memory, from->memory, &index, last) ||
-		    fatal_signal_pending(current))
-			return false;
-		offset = (u64)index << PAGE_SHIFT;
-		at = page_differs(slot->memory, from->memory, offset);
-		if (at < PAGE_SIZE)
-			break;
-	}
+	if (!wisp_memory_differ(slot->memory, from->memory, &offset, slot->size))
+		return false;
 	audit->what = WISP_AUDIT_MEMORY;
-	audit->gpa = slot->gpa + offset - slot->offset + at;
+	audit->gpa = slot->gpa + offset - slot->offset;
 	return true;
 }
 
@@ -120,22 +76,6 @@ static bool slot_differs(const struct wisp_slot *slot, const struct wisp_slot *f
 	return true;
 }
 
-static bool protections_differ(struct maple_tree *protections,
-			       struct maple_tree *with)
-{
-	MA_STATE(mas, protections, 0, 0);
-	MA_STATE(other, with, 0, 0);
-	void *entry;
-
-	do {
-		entry = wisp_protections_next(&mas);
-		if (entry != wisp_protections_next(&other) ||
-		    (entry && (mas.index != other.index || mas.last != other.last)))
-			return true;
-	} while (entry);
-	return false;
-}
-
 void wisp_audit(struct wisp_vm *vm, struct wisp_audit *audit)
 {
 	struct wisp_vm *base = vm->base;
@@ -148,7 +88,7 @@ void wisp_audit(struct wisp_vm *vm, struct wisp_audit *audit)
 			return;
 	guard(rwsem_read)(&vm->slots_sem);
 	if (vm->nslots != base->nslots ||
-	    protections_differ(vm->protections, base->protections)) {
+	    wisp_protections_differ(&vm->protections, &base->protections)) {
 		audit->what = WISP_AUDIT_LAYOUT;
 		return;
 	}

@@ -98,23 +98,15 @@ static int memory_mmap(struct file *file, struct vm_area_struct *vma)
 	return wisp_memory_mmap(file->private_data, vma);
 }
 
-static ssize_t memory_read(struct kiocb *iocb, struct iov_iter *to)
-{
-	struct wisp_memory *memory = iocb->ki_filp->private_data;
-	ssize_t n = wisp_memory_rw(memory, iocb->ki_pos, to, false);
-
-	iocb->ki_pos += max_t(ssize_t, n, 0);
-	return n;
-}
-
-static ssize_t memory_write(struct kiocb *iocb, struct iov_iter *from)
+static ssize_t memory_rw(struct kiocb *iocb, struct iov_iter *iter)
 {
 	struct wisp_memory *memory = iocb->ki_filp->private_data;
 	ssize_t n;
 
-	if (iov_iter_count(from) && iocb->ki_pos >= wisp_memory_size(memory))
+	if (iov_iter_rw(iter) == WRITE && iov_iter_count(iter) &&
+	    iocb->ki_pos >= wisp_memory_size(memory))
 		return -ENOSPC;
-	n = wisp_memory_rw(memory, iocb->ki_pos, from, true);
+	n = wisp_memory_rw(memory, iocb->ki_pos, iter);
 	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
 }
@@ -153,8 +145,8 @@ static const struct file_operations memory_fops = {
 	.owner = THIS_MODULE,
 	.release = memory_release,
 	.mmap = memory_mmap,
-	.read_iter = memory_read,
-	.write_iter = memory_write,
+	.read_iter = memory_rw,
+	.write_iter = memory_rw,
 	.llseek = memory_llseek,
 	.unlocked_ioctl = memory_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
@@ -168,17 +160,9 @@ static int vm_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-static ssize_t vm_read(struct kiocb *iocb, struct iov_iter *to)
+static ssize_t vm_rw(struct kiocb *iocb, struct iov_iter *iter)
 {
-	ssize_t n = wisp_vm_rw(iocb->ki_filp->private_data, iocb->ki_pos, to, false);
-
-	iocb->ki_pos += max_t(ssize_t, n, 0);
-	return n;
-}
-
-static ssize_t vm_write(struct kiocb *iocb, struct iov_iter *from)
-{
-	ssize_t n = wisp_vm_rw(iocb->ki_filp->private_data, iocb->ki_pos, from, true);
+	ssize_t n = wisp_vm_rw(iocb->ki_filp->private_data, iocb->ki_pos, iter);
 
 	iocb->ki_pos += max_t(ssize_t, n, 0);
 	return n;
@@ -557,8 +541,8 @@ static const struct file_operations vm_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_release,
 	.mmap = vm_mmap_pages,
-	.read_iter = vm_read,
-	.write_iter = vm_write,
+	.read_iter = vm_rw,
+	.write_iter = vm_rw,
 	.llseek = no_seek_end_llseek,
 	.unlocked_ioctl = vm_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
@@ -580,7 +564,7 @@ static long snapshot_ioctl(struct file *file, unsigned int number,
 static const struct file_operations snapshot_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_release,
-	.read_iter = vm_read,
+	.read_iter = vm_rw,
 	.llseek = no_seek_end_llseek,
 	.unlocked_ioctl = snapshot_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,

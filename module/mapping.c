@@ -15,9 +15,7 @@
 #include "privates.h"
 
 struct insert {
-	struct vm_area_struct *vma;
-	unsigned long hva;
-	bool write;
+	struct vm_fault *vmf;
 	vm_fault_t fault;
 };
 
@@ -25,13 +23,14 @@ struct insert {
 static int insert_page(void *arg, const struct wisp_memory_page *page)
 {
 	struct insert *insert = arg;
-	unsigned long flags = insert->vma->vm_flags;
+	struct vm_fault *vmf = insert->vmf;
+	unsigned long flags = vmf->vma->vm_flags;
 
-	if (insert->write && page->private)
+	if (vmf->flags & FAULT_FLAG_WRITE && page->private)
 		page->private->shown = true;
 	else if (!page->writable || page->private)
 		flags &= ~VM_WRITE;
-	insert->fault = vmf_insert_pfn_prot(insert->vma, insert->hva,
+	insert->fault = vmf_insert_pfn_prot(vmf->vma, vmf->address,
 					    page_to_pfn(page->page),
 					    vm_get_page_prot(flags));
 	return 0;
@@ -59,11 +58,7 @@ static vm_fault_t fetch_unlocked(struct wisp_memory *memory, struct vm_fault *vm
 static vm_fault_t memory_fault(struct vm_fault *vmf)
 {
 	struct wisp_memory *memory = vmf->vma->vm_private_data;
-	struct insert insert = {
-		.vma = vmf->vma,
-		.hva = vmf->address,
-		.write = vmf->flags & FAULT_FLAG_WRITE,
-	};
+	struct insert insert = { .vmf = vmf };
 	int ret;
 
 	if (vmf->pgoff >= wisp_memory_size(memory) >> PAGE_SHIFT)
@@ -72,8 +67,8 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 	if (fatal_signal_pending(current))
 		return VM_FAULT_SIGBUS;
 	do {
-		ret = wisp_memory_use(memory, vmf->pgoff, insert.write, NULL,
-				      insert_page, &insert);
+		ret = wisp_memory_use(memory, vmf->pgoff, vmf->flags & FAULT_FLAG_WRITE,
+				      NULL, insert_page, &insert);
 		if (ret == -EAGAIN && fault_flag_allow_retry_first(vmf->flags) &&
 		    !(vmf->flags & FAULT_FLAG_MKWRITE))
 			return fetch_unlocked(memory, vmf);

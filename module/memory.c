@@ -603,12 +603,52 @@ u64 wisp_memory_dirty(struct wisp_memory *memory, const struct wisp_memory *froz
 				  room);
 }
 
-/* As wisp_pages_differ(): whether there is one. */
-bool wisp_memory_differ(struct wisp_memory *memory, const struct wisp_memory *frozen,
-			pgoff_t *index, pgoff_t last)
+/* Where in its page at @index an object differs, or PAGE_SIZE. Its lock is held. */
+static u32 page_differs(struct wisp_memory *memory, struct wisp_memory *frozen,
+			pgoff_t index)
 {
-	guard(mutex)(&memory->lock);
-	return wisp_pages_differ(&memory->pages, &frozen->pages, index, last) > 0;
+	struct wisp_memory_page page = {}, with = {};
+	const u8 *a, *b;
+	u32 at = 0;
+
+	/* In a file that no one has read yet. */
+	if (find_page(memory, index, &page) == -EAGAIN ||
+	    find_page(frozen, index, &with) == -EAGAIN)
+		return 0;
+	a = page_address(page.page ?: ZERO_PAGE(0));
+	b = page_address(with.page ?: ZERO_PAGE(0));
+	while (at < PAGE_SIZE && a[at] == b[at])
+		at++;
+	return at;
+}
+
+/**
+ * wisp_memory_differ() - look for a byte that is not as in a frozen object
+ * @memory: the object
+ * @frozen: constant
+ * @offset: of the first byte to look at, page-aligned; becomes that of the one found
+ * @size: of the range, in bytes
+ *
+ * May sleep. Returns whether there is one; false to who is killed, and does not hear it.
+ */
+bool wisp_memory_differ(struct wisp_memory *memory, struct wisp_memory *frozen,
+			u64 *offset, u64 size)
+{
+	pgoff_t index = *offset >> PAGE_SHIFT;
+	pgoff_t last = (*offset + size - 1) >> PAGE_SHIFT;
+	u32 at;
+
+	for (; !fatal_signal_pending(current); index++) {
+		guard(mutex)(&memory->lock);
+		if (!wisp_pages_differ(&memory->pages, &frozen->pages, &index, last))
+			return false;
+		at = page_differs(memory, frozen, index);
+		if (at < PAGE_SIZE) {
+			*offset = ((u64)index << PAGE_SHIFT) + at;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* ---- reading and writing ------------------------------------------------- */
@@ -619,8 +659,9 @@ bool wisp_memory_differ(struct wisp_memory *memory, const struct wisp_memory *fr
  * fault may be on this very object.
  */
 static ssize_t rw_page(struct wisp_memory *memory, u64 offset,
-		       struct iov_iter *iter, bool write)
+		       struct iov_iter *iter)
 {
+	bool write = iov_iter_rw(iter) == WRITE;
 	struct wisp_memory_page found = {};
 	pgoff_t index = offset >> PAGE_SHIFT;
 	size_t n, len = PAGE_SIZE - offset_in_page(offset);
@@ -649,12 +690,12 @@ static ssize_t rw_page(struct wisp_memory *memory, u64 offset,
  * wisp_memory_wait().
  */
 ssize_t wisp_memory_copy(struct wisp_memory *memory, u64 offset,
-			 struct iov_iter *iter, bool write)
+			 struct iov_iter *iter)
 {
 	ssize_t total = 0, n;
 
 	while (iov_iter_count(iter) && offset < memory->size && total < PMD_SIZE) {
-		n = rw_page(memory, offset, iter, write);
+		n = rw_page(memory, offset, iter);
 		if (n <= 0)
 			return total ?: n;
 		total += n;
@@ -670,14 +711,15 @@ ssize_t wisp_memory_copy(struct wisp_memory *memory, u64 offset,
  * -ENOMEM.
  */
 int wisp_memory_wait(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
-		     bool write, int ret)
+		     int ret)
 {
 	if (ret == -EAGAIN)
 		return wisp_memory_fetch(memory, offset >> PAGE_SHIFT);
 	if (ret)
 		return ret;
-	if ((write ? fault_in_iov_iter_readable(iter, PAGE_SIZE) :
-		     fault_in_iov_iter_writeable(iter, PAGE_SIZE)) == PAGE_SIZE)
+	if ((iov_iter_rw(iter) == WRITE ?
+	     fault_in_iov_iter_readable(iter, PAGE_SIZE) :
+	     fault_in_iov_iter_writeable(iter, PAGE_SIZE)) == PAGE_SIZE)
 		return -EFAULT;
 	cond_resched();
 	return fatal_signal_pending(current) ? -EINTR : 0;
@@ -687,20 +729,19 @@ int wisp_memory_wait(struct wisp_memory *memory, u64 offset, struct iov_iter *it
  * wisp_memory_rw() - copy out or in
  * @memory: the object
  * @offset: bytes into the object
- * @iter: the other side; nothing is copied behind the object's end
- * @write: in
+ * @iter: the other side, which says which way; nothing is copied behind the object's end
  *
  * Returns bytes copied, or what wisp_memory_wait() gives.
  */
 ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
-		       struct iov_iter *iter, bool write)
+		       struct iov_iter *iter)
 {
 	ssize_t total = 0, n;
 
 	while (iov_iter_count(iter) && offset + total < memory->size) {
-		n = wisp_memory_copy(memory, offset + total, iter, write);
+		n = wisp_memory_copy(memory, offset + total, iter);
 		if (n <= 0)
-			n = wisp_memory_wait(memory, offset + total, iter, write, n);
+			n = wisp_memory_wait(memory, offset + total, iter, n);
 		if (n < 0)
 			return total ?: n;
 		total += n;

@@ -64,11 +64,11 @@ u64 wisp_memory_size(const struct wisp_memory *memory);
 u64 wisp_memory_id(const struct wisp_memory *memory);
 int wisp_memory_mmap(struct wisp_memory *memory, struct vm_area_struct *vma);
 ssize_t wisp_memory_copy(struct wisp_memory *memory, u64 offset,
-			 struct iov_iter *iter, bool write);
+			 struct iov_iter *iter);
 int wisp_memory_wait(struct wisp_memory *memory, u64 offset, struct iov_iter *iter,
-		     bool write, int ret);
+		     int ret);
 ssize_t wisp_memory_rw(struct wisp_memory *memory, u64 offset,
-		       struct iov_iter *iter, bool write);
+		       struct iov_iter *iter);
 
 /*
  * The page at @index is handed to @use() with the object locked: what @use()
@@ -88,8 +88,8 @@ void wisp_memory_rebase(struct wisp_memory *memory,
 bool wisp_memory_reset(struct wisp_memory *memory,
 		       const struct wisp_memory *frozen,
 		       const struct wisp_slat_format *format);
-bool wisp_memory_differ(struct wisp_memory *memory, const struct wisp_memory *frozen,
-			pgoff_t *index, pgoff_t last);
+bool wisp_memory_differ(struct wisp_memory *memory, struct wisp_memory *frozen,
+			u64 *offset, u64 size);
 u64 wisp_memory_dirty(struct wisp_memory *memory, const struct wisp_memory *frozen,
 		      const struct wisp_slat_format *format, u64 offset, u64 size,
 		      u64 gpa, u64 *gpas, u64 room);

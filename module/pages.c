@@ -252,6 +252,21 @@ void **wisp_pages_find(const struct wisp_pages *pages, pgoff_t index,
 	return entry;
 }
 
+/* As far as there are nodes, unless they are to be made. NULL: no memory. */
+static __always_inline void **own_path(struct wisp_pages *pages, pgoff_t index, bool make)
+{
+	struct wisp_node **link = &pages->root, *node;
+	unsigned int level = pages->levels;
+
+	while (level && (make || *link)) {
+		node = own_node(link, --level);
+		if (!node)
+			return NULL;
+		link = (struct wisp_node **)&node->slots[slot_of(index, level)];
+	}
+	return (void **)link;
+}
+
 /**
  * wisp_pages_own() - an entry that may be changed
  * @pages: its lock is held
@@ -262,33 +277,7 @@ void **wisp_pages_find(const struct wisp_pages *pages, pgoff_t index,
  */
 void **wisp_pages_own(struct wisp_pages *pages, pgoff_t index)
 {
-	struct wisp_node **link = &pages->root;
-	unsigned int level = pages->levels;
-	struct wisp_node *node;
-
-	for (;;) {
-		node = own_node(link, --level);
-		if (!node)
-			return NULL;
-		if (!level)
-			return &node->slots[slot_of(index, 0)];
-		link = (struct wisp_node **)&node->slots[slot_of(index, level)];
-	}
-}
-
-/* As far as there are nodes on the way to @index. False: no memory. */
-static bool own_what_is_there(struct wisp_pages *pages, pgoff_t index)
-{
-	struct wisp_node **link = &pages->root, *node;
-	unsigned int level = pages->levels;
-
-	while (*link && level) {
-		node = own_node(link, --level);
-		if (!node)
-			return false;
-		link = (struct wisp_node **)&node->slots[slot_of(index, level)];
-	}
-	return true;
+	return own_path(pages, index, true);
 }
 
 /* Those at the edges are owned by now, those in the middle may be shared. */
@@ -343,7 +332,7 @@ int wisp_pages_clear(struct wisp_pages *pages, pgoff_t first, pgoff_t last)
 	if (!pages->root)
 		return 0;
 	if (wisp_pages_split(pages, first) || wisp_pages_split(pages, last) ||
-	    !own_what_is_there(pages, first) || !own_what_is_there(pages, last))
+	    !own_path(pages, first, false) || !own_path(pages, last, false))
 		return -ENOMEM;
 	clear_level(pages->root, pages->levels - 1, first, last);
 	return 0;

@@ -1,173 +1,133 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Protections: see protections.h. The kernel allocates the nodes of its trees without
- * charging them to a cgroup, so they count as pages of the user's, and are bounded.
+ * Protections: see protections.h. An array, which is charged as all else: the nodes of
+ * the kernel's trees are not.
  */
 #include "protections.h"
 
-#include <linux/capability.h>
-#include <linux/sched.h>
+#include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "pages.h"
 
 #define MAX_ENTRIES	(4 * WISP_MAX_PROTECT_RANGES)
+#define MIN_ROOM	16
 
-/* An entry and the gap behind it, in nodes that are a third full. */
-#define ENTRIES_PER_PAGE	32
-
-struct protections {
-	struct maple_tree tree;
-	u32 count;		/* there are not more entries */
-	u32 recount;		/* where it is time to look how many there are */
-	bool limited;
-};
-
-static struct protections *of(struct maple_tree *tree)
+/* The first one that ends at @gfn or behind it, or as many as there are. */
+static u32 find(const struct wisp_protections *p, u64 gfn)
 {
-	return container_of(tree, struct protections, tree);
+	u32 low = 0, high = p->count, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (p->entries[middle].last >= gfn)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
 }
 
-static u32 pages_for(u32 count)
+static int make_room(struct wisp_protections *p, u32 room)
 {
-	return DIV_ROUND_UP(count, ENTRIES_PER_PAGE);
-}
+	struct wisp_protection *entries;
 
-/* False: so many would be too much. Fewer never are. */
-static bool set_count(struct protections *p, u32 count)
-{
-	s64 more = (s64)pages_for(count) - pages_for(p->count);
-
-	if (more > 0 && !wisp_page_charge(more, p->limited))
-		return false;
-	if (more < 0)
-		wisp_page_uncharge(-more, p->limited);
-	p->count = count;
-	return true;
-}
-
-static int create(struct maple_tree **protections)
-{
-	struct protections *p = kzalloc(sizeof(*p), WISP_GFP);
-
-	if (!p)
+	entries = kvmalloc_array(room, sizeof(*entries), WISP_GFP);
+	if (!entries)
 		return -ENOMEM;
-	mt_init(&p->tree);
-	p->limited = !capable(CAP_SYS_RESOURCE);
-	*protections = &p->tree;
+	memcpy(entries, p->entries, p->count * sizeof(*entries));
+	kvfree(p->entries);
+	p->entries = entries;
+	p->room = room;
 	return 0;
 }
 
-static u32 count_entries(struct maple_tree *protections)
-{
-	MA_STATE(mas, protections, 0, 0);
-	u32 count = 0;
-
-	while (wisp_protections_next(&mas))
-		count++;
-	return count;
-}
-
-/* Whether @range is in the midst of an entry, both ends of which would stay. */
-static bool parts(struct maple_tree *tree, const struct wisp_protect_range *range)
-{
-	MA_STATE(mas, tree, range->gpa >> PAGE_SHIFT, ULONG_MAX);
-	u64 end = range->gpa + range->range_size;
-
-	return wisp_protections_next(&mas) && mas.index < range->gpa >> PAGE_SHIFT &&
-	       mas.last >= end >> PAGE_SHIFT;
-}
-
-/*
- * How many entries more @ranges may make: one that is set two, it and the end of one that
- * it parts; one that is taken away such an end, of what is there or is set before it.
- */
-static u32 count_more(struct maple_tree *tree, const struct wisp_protect_range *ranges,
-		      u32 count)
-{
-	u32 i, set = 0, parted = 0;
-
-	for (i = 0; i < count; i++)
-		if (ranges[i].prot != PROT_ALL)
-			set++;
-		else if (set || parts(tree, &ranges[i]))
-			parted++;
-	return 2 * set + parted;
-}
-
 /**
- * wisp_protections_reserve() - be ready for more ranges
- * @protections: made, if there is none
- * @ranges: that are to be stored
- * @count: of them
+ * wisp_protections_set() - protect a range, in place of what it had
+ * @p: the VM's
+ * @first: gfn
+ * @last: gfn, not below @first
+ * @prot: WISP_PROT_*; PROT_ALL takes the protection away
  *
- * May sleep. Returns 0, -ENOMEM or -ENOSPC.
+ * May sleep. Returns 0, -ENOMEM or -ENOSPC: nothing has changed.
  */
-int wisp_protections_reserve(struct maple_tree **protections,
-			     const struct wisp_protect_range *ranges, u32 count)
+int wisp_protections_set(struct wisp_protections *p, u64 first, u64 last, u32 prot)
 {
-	struct protections *p;
-	u32 more;
+	u32 from = find(p, first), to = find(p, last), n = 0, count;
+	const struct wisp_protection *old = p->entries;
+	struct wisp_protection new[3];
 
-	if (!*protections && create(protections))
-		return -ENOMEM;
-	p = of(*protections);
-	more = count_more(*protections, ranges, count);
-	if (p->count + more > min_t(u32, p->recount, MAX_ENTRIES)) {
-		set_count(p, count_entries(&p->tree));
-		p->recount = 2 * (p->count + ENTRIES_PER_PAGE) + more;
-	}
-	if (p->count + more > MAX_ENTRIES)
+	if (to < p->count && old[to].first <= last)
+		to++;
+	/* What stays of those at both ends, which may be one. */
+	if (from < to && old[from].first < first)
+		new[n++] = (struct wisp_protection){
+			.first = old[from].first, .last = first - 1,
+			.prot = old[from].prot,
+		};
+	if (prot != PROT_ALL)
+		new[n++] = (struct wisp_protection){
+			.first = first, .last = last, .prot = prot,
+		};
+	if (from < to && old[to - 1].last > last)
+		new[n++] = (struct wisp_protection){
+			.first = last + 1, .last = old[to - 1].last,
+			.prot = old[to - 1].prot,
+		};
+
+	count = p->count - (to - from) + n;
+	if (count > MAX_ENTRIES)
 		return -ENOSPC;
-	return set_count(p, p->count + more) ? 0 : -ENOMEM;
-}
-
-/* PROT_ALL takes the protection away. Returns 0 or -ENOMEM. */
-int wisp_protections_store(struct maple_tree *protections, unsigned long first,
-			   unsigned long last, u32 prot)
-{
-	void *entry = prot == PROT_ALL ? NULL : xa_mk_value(prot);
-
-	return mtree_store_range(protections, first, last, entry, WISP_GFP);
-}
-
-/* The next one, with its range in @mas, of a tree that may be NULL; or NULL. May sleep. */
-void *wisp_protections_next(struct ma_state *mas)
-{
-	void *entry;
-
-	if (!mas->tree)
-		return NULL;
-	rcu_read_lock();
-	entry = mas_find(mas, ULONG_MAX);
-	mas_pause(mas);
-	rcu_read_unlock();
-	cond_resched();
-	return entry;
-}
-
-/* @to is NULL, and to be freed even on failure. Returns 0 or -ENOMEM. */
-int wisp_protections_copy(struct maple_tree **to, struct maple_tree *from)
-{
-	MA_STATE(mas, from, 0, 0);
-	void *entry;
-	int ret = 0;
-
-	if (!from)
-		return 0;
-	if (create(to) || !set_count(of(*to), count_entries(from)))
+	/* At most two more than there were. */
+	if (count > p->room && make_room(p, max(2 * p->room, MIN_ROOM)))
 		return -ENOMEM;
-	while (!ret && (entry = wisp_protections_next(&mas)))
-		ret = wisp_protections_store(*to, mas.index, mas.last,
-					     xa_to_value(entry));
-	return ret;
+	memmove(&p->entries[from + n], &p->entries[to],
+		(p->count - to) * sizeof(*p->entries));
+	memcpy(&p->entries[from], new, n * sizeof(*p->entries));
+	p->count = count;
+	return 0;
 }
 
-void wisp_protections_free(struct maple_tree *protections)
+/* What a page's protection allows. */
+u32 wisp_protections_prot(const struct wisp_protections *p, u64 gfn)
 {
-	if (!protections)
-		return;
-	set_count(of(protections), 0);
-	mtree_destroy(protections);
-	kfree(of(protections));
+	u32 i = find(p, gfn);
+
+	return i < p->count && p->entries[i].first <= gfn ? p->entries[i].prot :
+							    PROT_ALL;
+}
+
+/* Whether one of these pages has a protection. */
+bool wisp_protections_any(const struct wisp_protections *p, u64 first, u64 last)
+{
+	u32 i = find(p, first);
+
+	return i < p->count && p->entries[i].first <= last;
+}
+
+/* @to has none. Returns 0 or -ENOMEM. */
+int wisp_protections_copy(struct wisp_protections *to,
+			  const struct wisp_protections *from)
+{
+	if (!from->count)
+		return 0;
+	if (make_room(to, from->count))
+		return -ENOMEM;
+	memcpy(to->entries, from->entries, from->count * sizeof(*from->entries));
+	to->count = from->count;
+	return 0;
+}
+
+bool wisp_protections_differ(const struct wisp_protections *p,
+			     const struct wisp_protections *with)
+{
+	return p->count != with->count ||
+	       memcmp(p->entries, with->entries, p->count * sizeof(*p->entries));
+}
+
+void wisp_protections_drop(struct wisp_protections *p)
+{
+	kvfree(p->entries);
+	*p = (struct wisp_protections){};
 }

@@ -468,7 +468,7 @@ static noinline_for_stack int read_pdptes(struct wisp_vcpu *vcpu)
 
 	memset(vcpu->pdptes, 0, sizeof(vcpu->pdptes));
 	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, vec.iov_len);
-	n = wisp_vm_rw(vcpu->vm, vcpu->exit.memory.gpa, &iter, false);
+	n = wisp_vm_rw(vcpu->vm, vcpu->exit.memory.gpa, &iter);
 	if (n == -EIO)
 		vcpu->exit.memory.flags |= WISP_MEMORY_IO;
 	/* Less where a signal that kills came in between: the fault comes again. */

@@ -113,6 +113,7 @@ static void save_vcpu(struct wisp_vcpu *frozen, struct wisp_vcpu *from)
 	wisp_fpu_copy(&frozen->fpu, &from->fpu);
 }
 
+/* Those that @to has not: they wait for their first run, or are frozen with all they are. */
 static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)
 {
 	struct wisp_vcpu *vcpu;
@@ -122,7 +123,7 @@ static int copy_vcpus(struct wisp_vm *to, struct wisp_vm *from)
 	wisp_vm_for_each_vcpu(from, index, vcpu) {
 		if (to->frozen)
 			ret = wisp_vcpu_populate(vcpu);
-		if (!ret)
+		if (!ret && !wisp_vm_find_vcpu(to, index))
 			ret = wisp_vcpu_create(to, index, false);
 		if (ret)
 			return ret;
@@ -180,15 +181,15 @@ static struct wisp_slot *copy_slot(struct wisp_vm *vm, struct wisp_slot **slots,
 /* @to gets the slots and protections of @from instead of its own, or an error. */
 static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
 {
-	struct maple_tree *protections = NULL;
-	u32 i, n, room = max(from->nslots, 1U);
+	struct wisp_protections protections = {};
 	struct wisp_slot **slots;
+	u32 i, n;
 	int ret;
 
-	slots = kcalloc(room, sizeof(*slots), WISP_GFP);
+	slots = kcalloc(from->nslots, sizeof(*slots), WISP_GFP);
 	if (!slots)
 		return -ENOMEM;
-	ret = wisp_protections_copy(&protections, from->protections);
+	ret = wisp_protections_copy(&protections, &from->protections);
 	for (n = 0; n < from->nslots && !ret; n++) {
 		slots[n] = copy_slot(to, slots, n, from->slots[n]);
 		ret = PTR_ERR_OR_ZERO(slots[n]);
@@ -199,12 +200,11 @@ static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
 		swap(to->protections, protections);
 		n = to->nslots;
 		to->nslots = from->nslots;
-		to->room = room;
 	}
 	/* What is not @to's: the old ones, or those that came too early. */
 	for (i = 0; i < n; i++)
 		wisp_slot_detach(slots[i]);
-	wisp_protections_free(protections);
+	wisp_protections_drop(&protections);
 	kfree(slots);
 	return ret;
 }
@@ -396,22 +396,6 @@ static int rebuild(struct wisp_vm *vm, struct wisp_vm *frozen)
 	return 0;
 }
 
-/* A relative's snapshot may have more: they wait for the reset, as a fork's for a run. */
-static int create_vcpus(struct wisp_vm *vm, struct wisp_vm *frozen)
-{
-	struct wisp_vcpu *vcpu;
-	u32 index;
-	int ret = 0;
-
-	wisp_vm_for_each_vcpu(frozen, index, vcpu) {
-		if (!wisp_vm_find_vcpu(vm, index))
-			ret = wisp_vcpu_create(vm, index, false);
-		if (ret)
-			break;
-	}
-	return ret;
-}
-
 /* One that came later is as new; one that was never used still waits. */
 static void reset_vcpus(struct wisp_vm *vm)
 {
@@ -451,7 +435,8 @@ int wisp_snapshot_reset(struct wisp_vm *vm, struct wisp_vm *frozen, u32 flags,
 		frozen = vm->base;
 	if (!frozen || frozen->lineage != vm->lineage)
 		return -EINVAL;
-	ret = frozen == vm->base ? 0 : create_vcpus(vm, frozen);
+	/* A relative's snapshot may have more vCPUs. */
+	ret = frozen == vm->base ? 0 : copy_vcpus(vm, frozen);
 	if (!ret)
 		ret = pause_vcpus(vm, flags & WISP_RESET_KICK);
 	if (ret)

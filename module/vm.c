@@ -139,7 +139,7 @@ static void destroy(struct wisp_vm *vm)
 	for (i = 0; i < vm->nslots; i++)
 		wisp_slot_free(vm->slots[i]);
 	kfree(vm->slots);
-	wisp_protections_free(vm->protections);
+	wisp_protections_drop(&vm->protections);
 	wisp_policy_put(vm->cpuid);
 	wisp_policy_put(vm->msrs);
 	wisp_vm_put(vm->base);
@@ -312,16 +312,13 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	if (ret)
 		return ret;
 	guard(rwsem_write)(&vm->slots_sem);
-	ret = wisp_protections_reserve(&vm->protections, ranges, count);
-	if (ret)
-		return ret;
 	vm->changed = true;
 	for (i = 0; i < count && !ret; i++) {
-		ret = wisp_protections_store(vm->protections,
-					     ranges[i].gpa >> PAGE_SHIFT,
-					     (ranges[i].gpa + ranges[i].range_size - 1) >>
-						     PAGE_SHIFT,
-					     ranges[i].prot);
+		ret = wisp_protections_set(&vm->protections,
+					   ranges[i].gpa >> PAGE_SHIFT,
+					   (ranges[i].gpa + ranges[i].range_size - 1) >>
+						   PAGE_SHIFT,
+					   ranges[i].prot);
 		wisp_slat_unmap(&vm->slat, ranges[i].gpa, ranges[i].range_size,
 				NULL);
 		if (!ret && fatal_signal_pending(current))
@@ -333,19 +330,15 @@ int wisp_vm_protect(struct wisp_vm *vm, const struct wisp_protect_range *ranges,
 	return ret;
 }
 
+/* For one more. */
 static int make_room(struct wisp_vm *vm)
 {
-	struct wisp_slot **slots;
-	unsigned int room;
+	struct wisp_slot **slots = krealloc_array(vm->slots, vm->nslots + 1,
+						  sizeof(*slots), WISP_GFP);
 
-	if (vm->nslots < vm->room)
-		return 0;
-	room = vm->room ? 2 * vm->room : 4;
-	slots = krealloc_array(vm->slots, room, sizeof(*slots), WISP_GFP);
 	if (!slots)
 		return -ENOMEM;
 	vm->slots = slots;
-	vm->room = room;
 	return 0;
 }
 
@@ -475,17 +468,13 @@ static int map_page(void *arg, const struct wisp_memory_page *page)
 /* Narrows @map by what protects its page; a protection is for 4 KiB leaves. */
 static void apply_protection(struct wisp_vm *vm, struct map *map)
 {
-	unsigned long gfn = map->gpa >> PAGE_SHIFT;
-	unsigned long first = (map->gpa & PMD_MASK) >> PAGE_SHIFT;
-	unsigned long last = first + PMD_SIZE / PAGE_SIZE - 1;
-	void *entry;
+	u64 first = (map->gpa & PMD_MASK) >> PAGE_SHIFT;
 
-	if (!vm->protections)
+	if (!vm->protections.count)
 		return;
-	entry = mtree_load(vm->protections, gfn);
-	if (entry)
-		map->prot &= xa_to_value(entry);
-	if (mt_find(vm->protections, &first, last))
+	map->prot &= wisp_protections_prot(&vm->protections, map->gpa >> PAGE_SHIFT);
+	if (wisp_protections_any(&vm->protections, first,
+				 first + PMD_SIZE / PAGE_SIZE - 1))
 		map->huge = false;
 }
 
@@ -588,9 +577,9 @@ int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit,
  * for when the semaphore is let go, and then the slot may be another. Returns 0 after
  * a wait.
  */
-static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
-		       bool write)
+static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter)
 {
+	bool write = iov_iter_rw(iter) == WRITE;
 	size_t rest = iov_iter_count(iter);
 	const struct wisp_slot *slot;
 	struct wisp_memory *memory;
@@ -603,13 +592,13 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
 			return -EFAULT;
 		offset = slot->offset + gpa - slot->gpa;
 		iov_iter_truncate(iter, slot->gpa + slot->size - gpa);
-		n = wisp_memory_copy(slot->memory, offset, iter, write);
+		n = wisp_memory_copy(slot->memory, offset, iter);
 		iov_iter_reexpand(iter, rest - max_t(ssize_t, n, 0));
 		if (n > 0)
 			return n;
 		memory = wisp_memory_get(slot->memory);
 	}
-	n = wisp_memory_wait(memory, offset, iter, write, n);
+	n = wisp_memory_wait(memory, offset, iter, n);
 	wisp_memory_put(memory);
 	return n;
 }
@@ -618,20 +607,19 @@ static ssize_t rw_slot(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter,
  * wisp_vm_rw() - copy out of guest-physical memory, or in
  * @vm: the VM
  * @gpa: where it begins
- * @iter: the other side
- * @write: in. A slot without WISP_PROT_WRITE is not written: a VMM that completes a
- *	guest's access gets no further than the guest would. Who fills such memory
- *	writes through its own fd.
+ * @iter: the other side, which says which way
  *
- * May sleep. Returns bytes copied up to the first address outside the slots,
+ * A slot without WISP_PROT_WRITE is not written: a VMM that completes a guest's access
+ * gets no further than the guest would. Who fills such memory writes through its own
+ * fd. May sleep. Returns bytes copied up to the first address outside the slots,
  * or -EFAULT where that is @gpa itself, or what wisp_memory_wait() gives.
  */
-ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write)
+ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter)
 {
 	ssize_t total = 0, n;
 
 	while (iov_iter_count(iter)) {
-		n = rw_slot(vm, gpa + total, iter, write);
+		n = rw_slot(vm, gpa + total, iter);
 		if (n < 0)
 			return total ?: n;
 		total += n;

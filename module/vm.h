@@ -94,7 +94,7 @@ struct wisp_vm {
 	/* Protected by @slots_sem: ascending by gpa. */
 	struct wisp_slot **slots;
 	unsigned int nslots;
-	unsigned int room;
+	struct wisp_protections protections;
 	bool changed;			/* they, or @protections, since @base */
 
 	/*
@@ -102,9 +102,6 @@ struct wisp_vm {
 	 * can do without (see struct wisp_backend), a fork begins so.
 	 */
 	bool marks_dirty;
-
-	/* See protections.h. */
-	struct maple_tree *protections;
 
 	/* Entries are added with @slots_sem shared, removed with it exclusive. */
 	struct wisp_slat slat;
@@ -124,7 +121,7 @@ int wisp_vm_remove_slot(struct wisp_vm *vm, u32 number);
 struct wisp_memory *wisp_vm_slot_memory(struct wisp_vm *vm, u64 number);
 int wisp_vm_fault(struct wisp_vm *vm, struct wisp_exit *exit,
 		  struct wisp_ahead *ahead);
-ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter, bool write);
+ssize_t wisp_vm_rw(struct wisp_vm *vm, u64 gpa, struct iov_iter *iter);
 int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma);
 
 void wisp_slot_free(struct wisp_slot *slot);

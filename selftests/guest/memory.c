@@ -447,16 +447,17 @@ TEST_F(memory, protect_too_many_ranges)
 			EXPECT_EQ(-ENOSPC, raw_protect(g->vm, ranges, most));
 		ASSERT_EQ(0, raw_protect(g->vm, ranges, most - half));
 	}
-	EXPECT_EQ(-ENOSPC, protect(g, npages, 1, PROT_R));
+	EXPECT_EQ(0, protect(g, npages, 1, PROT_R));
+	EXPECT_EQ(-ENOSPC, protect(g, npages + 2, 1, PROT_R));
 	/* To take away from the midst of one is to make one more. */
-	EXPECT_EQ(0, protect(g, 3, 1, PROT_RWX));
 	EXPECT_EQ(-ENOSPC, protect(g, 7, 1, PROT_RWX));
 	EXPECT_TRUE(refused(g, BASE + 7 * PAGE, WISP_PROT_WRITE,
 			    WISP_MEMORY_PROTECTED));
 	EXPECT_EQ(0, protect(g, 6, 1, PROT_RWX));
 	EXPECT_EQ(0, protect(g, 0, 3, PROT_RWX));
-	expect_rights(_metadata, g, "wwwwr-wrr-");
-	EXPECT_EQ(0, protect(g, 0, npages, PROT_RWX));
+	EXPECT_EQ(0, protect(g, 7, 1, 0));
+	expect_rights(_metadata, g, "wwwrr-w-r-");
+	EXPECT_EQ(0, protect(g, 0, npages + 1, PROT_RWX));
 	expect_rights(_metadata, g, "wwwwwwwwww");
 	EXPECT_EQ(0, raw_protect(g->vm, ranges, most));
 	free(ranges);

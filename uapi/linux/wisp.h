@@ -359,9 +359,9 @@ struct wisp_protect_range {
  * and EXEC takes it away. The CPU's walks of the guest's tables set bits there: they
  * count as writes, of slots, too (WISP_MEMORY_WALK).
  *
- * EINTR (a signal that kills), ENOMEM: ranges may have been protected already. ENOSPC:
- * a VM would keep more than 4 * WISP_MAX_PROTECT_RANGES, were each new one to part
- * another in two. A call that only takes away, and parts none, always finds room.
+ * EINTR (a signal that kills), ENOMEM, ENOSPC: ranges may have been protected already.
+ * ENOSPC: the VM would keep more than 4 * WISP_MAX_PROTECT_RANGES. What is set in the
+ * midst of another parts that in two; what takes away and parts none finds room.
  */
 struct wisp_protect {
 	__u32 size;

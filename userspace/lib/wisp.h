@@ -182,9 +182,9 @@ int wisp_remove_slot(int vm, uint32_t slot);
  * @count: how many, up to WISP_MAX_PROTECT_RANGES, not 0
  *
  * Return: 0, or -E2BIG (@count), -EFAULT (@ranges), -EINTR (a signal that kills),
- * -EINVAL (a range, or no WISP_PROT_READ where there is another), -ENOMEM (after it
- * and -EINTR some may have been protected), -ENOSPC (the VM would keep too many),
- * -EOPNOTSUPP (unknown protection).
+ * -EINVAL (a range, or no WISP_PROT_READ where there is another), -ENOMEM, -ENOSPC
+ * (the VM would keep too many; after it, -ENOMEM and -EINTR some may have been
+ * protected), -EOPNOTSUPP (unknown protection).
  */
 int wisp_protect(int vm, const struct wisp_protect_range *ranges,
 		 uint32_t count);
