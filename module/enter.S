@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What both vendors' world switches do with the general registers. To be
- * included.
+ * What both vendors' world switches have in common, the general registers above all.
+ * To be included.
  */
 
 /* Offsets in struct wisp_general; RSP travels in the VMCB or VMCS. */
@@ -75,3 +75,9 @@
 	mov	%r\n, (\n * 8)(%rax)
 .endr
 .endm
+
+.section .rodata
+verw_selector:
+	.word __KERNEL_DS
+
+.section .text

@@ -30,12 +30,10 @@ struct hw_cpu {
 static DEFINE_PER_CPU(struct hw_cpu, hw_cpus);
 DEFINE_PER_CPU(u64, wisp_hw_hpa);	/* constant after init */
 
-/*
- * Others may have used the tag of this CPU's guests. Who finds that out has told the
- * ledger. Interrupts off.
- */
+/* Others may have used the tag of this CPU's guests. Interrupts off. */
 void wisp_hw_forget(void)
 {
+	wisp_ledger_enable();
 	if (!wisp_ledger_drops(WISP_NOTE_ENABLE))
 		this_cpu_write(hw_cpus.vcpu_id, 0);
 }

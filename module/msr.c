@@ -51,7 +51,10 @@ static enum wisp_msr_action policy_action(const struct wisp_policy *policy,
 	return WISP_MSR_GP;
 }
 
-/* Where the kept MSR is in @regs, and the group to get and set; or NULL. */
+/*
+ * Where the kept MSR is in @regs, and the group to get and set; or NULL. Guests reach
+ * FS_BASE, GS_BASE and KERNEL_GS_BASE without an exit.
+ */
 static u64 *kept(struct wisp_registers *regs, u32 index, u32 *group)
 {
 	*group = WISP_STATE_MSRS;
@@ -64,8 +67,6 @@ static u64 *kept(struct wisp_registers *regs, u32 index, u32 *group)
 		return &regs->msrs.cstar;
 	case MSR_SYSCALL_MASK:
 		return &regs->msrs.sfmask;
-	case MSR_KERNEL_GS_BASE:
-		return &regs->msrs.kernel_gs_base;
 	case MSR_IA32_SYSENTER_CS:
 		return &regs->msrs.sysenter_cs;
 	case MSR_IA32_SYSENTER_ESP:
@@ -80,12 +81,7 @@ static u64 *kept(struct wisp_registers *regs, u32 index, u32 *group)
 		return &regs->msrs.tsc_aux;
 	}
 	*group = WISP_STATE_CONTROL;
-	if (index == MSR_EFER)
-		return &regs->control.efer;
-	*group = WISP_STATE_SEGMENTS;
-	if (index == MSR_FS_BASE)
-		return &regs->segments.fs.base;
-	return index == MSR_GS_BASE ? &regs->segments.gs.base : NULL;
+	return index == MSR_EFER ? &regs->control.efer : NULL;
 }
 
 /* LMA is the CPU's, and LME cannot change under paging. */

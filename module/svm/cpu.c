@@ -55,7 +55,6 @@ int svm_cpu_enable(void)
 		return 0;
 	cpu->hsave = found;
 	native_wrmsrq(MSR_VM_HSAVE_PA, own);
-	wisp_ledger_enable();
 	wisp_hw_forget();
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR)) {
 		cpu->tsc_ratio = native_rdmsrq(MSR_AMD64_TSC_RATIO);

@@ -10,12 +10,6 @@
 
 #include "../enter.S"
 
-.section .rodata
-verw_selector:
-	.word __KERNEL_DS
-
-.section .text
-
 /*
  * int svm_enter(u64 vmcb_hpa, struct wisp_general *general, u64 host_hpa)
  *

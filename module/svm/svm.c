@@ -257,7 +257,6 @@ static void svm_run(struct wisp_vcpu *vcpu)
 	lost = svm_enter(svm->vmcb_hpa, &vcpu->general, svm_host_hpa());
 	control->event_inj = 0;
 	if (unlikely(lost)) {
-		wisp_ledger_enable();
 		wisp_hw_forget();
 		vcpu->exit.reason = WISP_EXIT_LOST;
 		return;
@@ -268,7 +267,6 @@ static void svm_run(struct wisp_vcpu *vcpu)
 		 * Whether it flushed nobody knows. The guest's registers are as
 		 * they were: what QEMU's TCG leaves in the VMCB is the host's.
 		 */
-		wisp_ledger_enable();
 		wisp_hw_forget();
 		svm_decode(svm);
 		return;

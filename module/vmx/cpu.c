@@ -60,7 +60,6 @@ int vmx_cpu_enable(void)
 		if (vmx_caps.enlightened)
 			return -EBUSY;
 		/* Whoever it is may have turned VMX off and on again. */
-		wisp_ledger_enable();
 		wisp_hw_forget();
 		/* Not on, where its thread was interrupted behind CR4, or before. */
 		cpu->shared = VMX_OP("vmptrst", cpu->previous);

@@ -20,12 +20,6 @@
 
 #define HOST_RSP	0x6c14
 
-.section .rodata
-verw_selector:
-	.word __KERNEL_DS
-
-.section .text
-
 /*
  * Overwrites the branch history: five times deeper, five jumps each, as the
  * kernel's clear_bhb_loop(), which 7.x has for KVM.

@@ -532,7 +532,6 @@ static void lose_vmcs(struct vmx_vcpu *vmx)
 {
 	pr_warn_ratelimited("VMX was turned off in a run: its vCPU begins anew\n");
 	read_groups(vmx, WISP_STATE_MSRS & ~vmx->valid);
-	wisp_ledger_enable();
 	wisp_hw_forget();
 	memset(&vmx->have, 0, sizeof(vmx->have));
 	vmx->written = false;

@@ -21,7 +21,6 @@
 /* What Linux takes; other guests may take less. */
 #define CMDLINE_SIZE		2047
 
-
 struct hvm_start_info {
 	uint32_t magic;
 	uint32_t version;
