@@ -64,9 +64,8 @@ static u64 end_of_window(const struct wisp_vcpu *vcpu)
 
 static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
 {
-	/* It may be elsewhere than it was armed: its CPU went, or was just calling it. */
 	return hrtimer_is_queued(&vcpu->timer) &&
-	       vcpu->timer.base->cpu_base->cpu == smp_processor_id() &&
+	       vcpu->timer_cpu == smp_processor_id() &&
 	       vcpu->timer_tsc <= deadline;
 }
 
@@ -78,6 +77,10 @@ static void arm(struct wisp_vcpu *vcpu)
 
 	if (timer_serves(vcpu, deadline))
 		return;
+	/* From a CPU that is calling it just now it would not come to this one. */
+	while (hrtimer_try_to_cancel(&vcpu->timer) < 0)
+		cpu_relax();
+	vcpu->timer_cpu = smp_processor_id();
 	vcpu->timer_tsc = deadline;
 	ns = mul_u64_u32_div(left, 1000000, tsc_khz);
 	hrtimer_start(&vcpu->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED_HARD);

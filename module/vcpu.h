@@ -139,6 +139,7 @@ struct wisp_vcpu {
 	u64 run_time;			/* guest run time so far, in TSC ticks */
 	u64 window_start;		/* TSC */
 	struct hrtimer timer;
+	int timer_cpu;			/* where @timer was armed */
 	u64 timer_tsc;			/* when it fires */
 
 	/*
