@@ -187,6 +187,7 @@ int wisp_host_init(void)
 {
 	u32 eax, ebx, ecx, edx;
 	unsigned int i;
+	int ret;
 
 	find_tracers();
 	wisp_host_xcr0 = xcr0_read() & XCR0_KNOWN;
@@ -210,7 +211,10 @@ int wisp_host_init(void)
 				      0, NULL);
 	if (!fpu_cache)
 		return -ENOMEM;
-	return register_nmi_handler(NMI_LOCAL, count_nmi, 0, "wisp");
+	ret = register_nmi_handler(NMI_LOCAL, count_nmi, 0, "wisp");
+	if (ret)
+		kmem_cache_destroy(fpu_cache);
+	return ret;
 }
 
 void wisp_host_exit(void)
