@@ -230,6 +230,13 @@ void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *use
 	wisp_privates_unmapped(&memory->privates);
 }
 
+/* The same for tables that never had any of the pages. */
+void wisp_memory_unlist(struct wisp_memory *memory, struct wisp_memory_user *user)
+{
+	guard(mutex)(&memory->lock);
+	list_del(&user->list);
+}
+
 static struct wisp_memory *alloc_memory(u64 size)
 {
 	struct wisp_memory *memory;

@@ -81,6 +81,7 @@ int wisp_memory_use(struct wisp_memory *memory, pgoff_t index, bool write,
 int wisp_memory_fetch(struct wisp_memory *memory, pgoff_t index);
 int wisp_memory_attach(struct wisp_memory *memory, struct wisp_memory_user *user);
 void wisp_memory_detach(struct wisp_memory *memory, struct wisp_memory_user *user);
+void wisp_memory_unlist(struct wisp_memory *memory, struct wisp_memory_user *user);
 int wisp_memory_discard(struct wisp_memory *memory, u64 offset, u64 size);
 
 void wisp_memory_rebase(struct wisp_memory *memory,

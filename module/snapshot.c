@@ -203,7 +203,10 @@ static int copy_layout(struct wisp_vm *to, struct wisp_vm *from)
 	}
 	/* What is not @to's: the old ones, or those that came too early. */
 	for (i = 0; i < n; i++)
-		wisp_slot_detach(slots[i]);
+		if (ret)
+			wisp_slot_drop(slots[i]);
+		else
+			wisp_slot_detach(slots[i]);
 	wisp_protections_drop(&protections);
 	kfree(slots);
 	return ret;

@@ -228,6 +228,16 @@ int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot)
 	return wisp_memory_attach(slot->memory, &slot->user);
 }
 
+/*
+ * Of one that was never in a list of slots: nothing of it is mapped, and what the tables
+ * have there is another's.
+ */
+void wisp_slot_drop(struct wisp_slot *slot)
+{
+	wisp_memory_unlist(slot->memory, &slot->user);
+	wisp_slot_free(slot);
+}
+
 /* Takes @slot out of the tables and frees it; it is in no list of slots. */
 void wisp_slot_detach(struct wisp_slot *slot)
 {

@@ -126,6 +126,7 @@ int wisp_vm_mmap(struct wisp_vm *vm, struct vm_area_struct *vma);
 
 void wisp_slot_free(struct wisp_slot *slot);
 int wisp_slot_attach(struct wisp_vm *vm, struct wisp_slot *slot);
+void wisp_slot_drop(struct wisp_slot *slot);
 void wisp_slot_detach(struct wisp_slot *slot);
 
 /* A reset of another thread's may wait long for a run: a signal that kills ends that. */
