@@ -675,6 +675,8 @@ static int take_request(struct wisp_vcpu *vcpu, struct wisp_request *request)
 		page->dirty = 0;
 	}
 	vcpu->run_flags = request->flags;
+	if (request->flags & WISP_RUN_RESET)
+		page->flags = request->flags & ~WISP_RUN_RESET;
 	if (request->flags & WISP_RUN_BREAKPOINTS) {
 		vcpu->breakpoints = request->breakpoints;
 		vcpu->breakpoints.dr7 |= WISP_DR7_FIXED;
@@ -719,14 +721,6 @@ static void report(struct wisp_vcpu *vcpu, u32 want)
 		wisp_vcpu_copy_state(vcpu, want, &vcpu->page->state);
 }
 
-/* What the run was asked for is taken, a reset too: again would undo the rest. */
-static void end_without_exit(struct wisp_vcpu *vcpu)
-{
-	memset(&vcpu->exit, 0, sizeof(vcpu->exit));
-	if (vcpu->request.flags & WISP_RUN_RESET)
-		vcpu->page->flags = vcpu->request.flags & ~WISP_RUN_RESET;
-}
-
 /* WISP_RUN_RESET: not for a run that could not be. It reads the page once more. */
 static noinline_for_stack int reset_first(struct wisp_vcpu *vcpu)
 {
@@ -765,7 +759,7 @@ int wisp_vcpu_run(struct wisp_vcpu *vcpu)
 		    !wisp_debug_stepped(vcpu))
 			ret = run_loop(vcpu);
 		if (ret)
-			end_without_exit(vcpu);
+			memset(&vcpu->exit, 0, sizeof(vcpu->exit));
 		wisp_debug_end(vcpu);
 		vcpu->stats.exits[vcpu->exit.reason]++;
 		report(vcpu, vcpu->request.want);

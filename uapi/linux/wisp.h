@@ -756,7 +756,7 @@ struct wisp_breakpoints {
 /**
  * struct wisp_vcpu_page - the page a vCPU shares with its VMM
  * @size: the driver's sizeof(struct wisp_vcpu_page); written at creation
- * @flags: in: WISP_RUN_*
+ * @flags: in: WISP_RUN_*; WISP_RUN_RESET is cleared when it is done
  * @want: in: the WISP_STATE_* groups to store in @state when the run ends
  * @dirty: in: the groups of @state to load before the guest runs; then set to 0
  * @complete: in: 1: go on behind the instruction that ended the last run (PORT, MSR,
@@ -950,8 +950,7 @@ struct wisp_dirty {
  * DOC: WISP_RUN: ioctl(vm, WISP_RUN, index): run a vCPU until it exits
  *
  *   EINTR       a signal is pending; the guest may have run. What the call took
- *               from the page is done, WISP_RUN_RESET is taken out of @flags, and
- *               it can be made again as it is
+ *               from the page is done, and it can be made again as it is
  *   EBUSY       the vCPU is running (WISP_RUN_RESET: as of WISP_RESET), or the VM
  *               is being frozen or reset; or @inject is an interrupt and an
  *               earlier one still waits, or an exception while another event is

@@ -300,7 +300,8 @@ int wisp_dirty(int vm, uint64_t *pages, uint32_t *count);
  * @count: entries in it, up to WISP_MAX_CPUID
  *
  * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EFAULT (@entries),
- * -EINVAL (two entries for one leaf), -ENOMEM, -EOPNOTSUPP (unknown flag).
+ * -EINTR (a signal that kills), -EINVAL (two entries for one leaf), -ENOMEM,
+ * -EOPNOTSUPP (unknown flag).
  */
 int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,
 		   uint32_t count);
@@ -312,7 +313,8 @@ int wisp_set_cpuid(int vm, const struct wisp_cpuid_entry *entries,
  * @count: how many, up to WISP_MAX_MSR_RANGES
  *
  * Return: 0, or -E2BIG (@count), -EBUSY (the VM has vCPUs), -EFAULT (@ranges),
- * -EINVAL (order), -ENOMEM, -EOPNOTSUPP (unknown action).
+ * -EINTR (a signal that kills), -EINVAL (order), -ENOMEM,
+ * -EOPNOTSUPP (unknown action).
  */
 int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
 			uint32_t count);
@@ -327,7 +329,7 @@ int wisp_set_msr_policy(int vm, const struct wisp_msr_range *ranges,
  * If the mapping fails the vCPU exists all the same.
  *
  * Return: 0, or -EBUSY (another has its place in the window), -EDQUOT, -EEXIST,
- * -EINVAL (@vcpu), -ENOMEM, or what mmap(2) gives.
+ * -EINTR (a signal that kills), -EINVAL (@vcpu), -ENOMEM, or what mmap(2) gives.
  */
 int wisp_create_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
 
@@ -348,7 +350,8 @@ int wisp_map_vcpu(int vm, uint32_t vcpu, struct wisp_vcpu_page **page);
  *
  * Return: 0 with the exit in the shared page, or -EINTR (a signal is pending),
  * -EBUSY (it runs already; or the VM is being frozen or reset; or an earlier
- * interrupt still waits; or the CPU refuses to turn its virtualization on), -EINVAL
+ * interrupt still waits; or the CPU refuses to turn its virtualization on; after
+ * this and -EINTR call it again with the page as it is), -EINVAL
  * (page->field says what), -ENOENT, -ENOMEM (for a fork's vCPU, or a reset),
  * -EOPNOTSUPP (page->field says what).
  */
