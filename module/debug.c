@@ -31,16 +31,11 @@ void wisp_debug_step(struct wisp_vcpu *vcpu, enum wisp_step step)
 	vcpu->general.rflags |= X86_EFLAGS_TF;
 }
 
-/*
- * Behind a write of DR6 the step's BS is not to be told from one that was written:
- * what writes DR6 clears it.
- */
 void wisp_debug_step_access(struct wisp_vcpu *vcpu, bool writes_dr6)
 {
 	wisp_debug_step(vcpu, WISP_STEP_DR);
 	vcpu->access_rip = vcpu->general.rip;
-	if (writes_dr6)
-		vcpu->debug.dr6 &= ~DR_STEP;
+	vcpu->access_writes_dr6 = writes_dr6;
 	vcpu->breakpoints_live = false;
 	wisp_host_give_debug(vcpu);
 }
@@ -147,7 +142,8 @@ enum wisp_debug_trap wisp_debug_trap(struct wisp_vcpu *vcpu)
 	else if (step)
 		wisp_debug_end_step(vcpu);
 	if (step == WISP_STEP_DR) {
-		if (!(vcpu->guest_dr6 & DR_STEP))
+		/* The step's is not to be told from one that was written: few write it. */
+		if (vcpu->access_writes_dr6 || !(vcpu->guest_dr6 & DR_STEP))
 			vcpu->debug.dr6 &= ~DR_STEP;
 		vcpu->new_dr6 = DR6_RESERVED | DR_STEP;
 		end_access(vcpu);

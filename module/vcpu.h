@@ -113,6 +113,7 @@ struct wisp_vcpu {
 	};
 	u64 iret_rip;			/* of the last WISP_EXIT_IRET */
 	u64 access_rip;			/* of the last WISP_STEP_DR */
+	bool access_writes_dr6;
 
 	/* Owned by the holder of @lock. */
 	bool tlb_stale;			/* the next entry flushes */

@@ -180,6 +180,8 @@ static void decode_code(struct wisp_vcpu *vcpu,
 		decode_cr4(vcpu, control->exit_info_1 & 0xf,
 			   code == SVM_EXIT_WRITE_CR4);
 		return;
+	/* The same without CR4.DE, and with it no exit. */
+	case SVM_EXIT_WRITE_DR4:
 	case SVM_EXIT_WRITE_DR6:
 		exit->reason = WISP_EXIT_DEBUG_ACCESS;
 		exit->raw[0] = true;

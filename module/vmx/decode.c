@@ -24,7 +24,9 @@
 #define REASON_TDCALL	77
 
 #define DR6_BD		BIT(13)
-#define DR_NUMBER_6	6
+/* 6, and without CR4.DE 4. */
+#define DR_NUMBER_DR6	4
+#define DR_NUMBER_MASK	(DEBUG_REG_ACCESS_NUM & ~2)
 
 /* Exceptions and EPT violations: see iret_faulted(). */
 #define UNBLOCKED_NMI	BIT(12)
@@ -117,8 +119,8 @@ static void decode_debug(struct wisp_vcpu *vcpu, bool int1)
 static void decode_debug_access(struct wisp_exit *exit, u64 info)
 {
 	exit->reason = WISP_EXIT_DEBUG_ACCESS;
-	exit->raw[0] = (info & (DEBUG_REG_ACCESS_TYPE | DEBUG_REG_ACCESS_NUM)) ==
-		       (TYPE_MOV_TO_DR | DR_NUMBER_6);
+	exit->raw[0] = (info & (DEBUG_REG_ACCESS_TYPE | DR_NUMBER_MASK)) ==
+		       (TYPE_MOV_TO_DR | DR_NUMBER_DR6);
 }
 
 static void decode_exception(struct wisp_vcpu *vcpu, u32 info)
