@@ -120,10 +120,15 @@ static void find_tracers(void)
 static DEFINE_PER_CPU(unsigned int, nmis);
 static DEFINE_PER_CPU(bool, ibs_stopped);
 
-/* While IBS is stopped it may bring an NMI without a sample, which perf knows nothing of. */
 static int count_nmi(unsigned int type, struct pt_regs *regs)
 {
 	this_cpu_inc(nmis);
+	return NMI_DONE;
+}
+
+/* IBS that is being stopped may bring an NMI without a sample, which perf does not know. */
+static int own_nmi(unsigned int type, struct pt_regs *regs)
+{
 	return this_cpu_xchg(ibs_stopped, false) ? NMI_HANDLED : NMI_DONE;
 }
 
@@ -213,12 +218,22 @@ int wisp_host_init(void)
 		return -ENOMEM;
 	ret = register_nmi_handler(NMI_LOCAL, count_nmi, 0, "wisp");
 	if (ret)
-		kmem_cache_destroy(fpu_cache);
+		goto err_cache;
+	ret = register_nmi_handler(NMI_UNKNOWN, own_nmi, 0, "wisp");
+	if (ret)
+		goto err_count;
+	return 0;
+
+err_count:
+	unregister_nmi_handler(NMI_LOCAL, "wisp");
+err_cache:
+	kmem_cache_destroy(fpu_cache);
 	return ret;
 }
 
 void wisp_host_exit(void)
 {
+	unregister_nmi_handler(NMI_UNKNOWN, "wisp");
 	unregister_nmi_handler(NMI_LOCAL, "wisp");
 	kmem_cache_destroy(fpu_cache);
 }

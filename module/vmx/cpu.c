@@ -20,7 +20,6 @@
 #include "../backend.h"
 #include "../compat.h"
 #include "../hw.h"
-#include "../ledger.h"
 #include "vmx.h"
 
 #define NO_VMCS	(~0ULL)
@@ -194,11 +193,10 @@ void vmx_host_enter(struct vmx_vcpu *vmx)
 /* BTS whose buffer was full an NMI's handler has stopped: it stays so, as in host.c. */
 static void restore_debugctl(const struct vmx_host *host)
 {
-	u64 debugctl = host->debugctl;
-
+	native_wrmsrq(MSR_IA32_DEBUGCTLMSR, host->debugctl);
 	if (host->nmis != wisp_host_nmis())
-		debugctl &= ~(DEBUGCTLMSR_TR | DEBUGCTLMSR_BTS | DEBUGCTLMSR_BTINT);
-	native_wrmsrq(MSR_IA32_DEBUGCTLMSR, debugctl);
+		native_wrmsrq(MSR_IA32_DEBUGCTLMSR, host->debugctl &
+			      ~(DEBUGCTLMSR_TR | DEBUGCTLMSR_BTS | DEBUGCTLMSR_BTINT));
 }
 
 void vmx_host_leave(struct vmx_vcpu *vmx)
