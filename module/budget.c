@@ -69,7 +69,8 @@ static bool timer_serves(struct wisp_vcpu *vcpu, u64 deadline)
 	       vcpu->timer_tsc <= deadline;
 }
 
-static void arm(struct wisp_vcpu *vcpu)
+/* Not inline: most windows have none to arm. */
+static noinline void arm(struct wisp_vcpu *vcpu)
 {
 	u64 left = vcpu->window_end - vcpu->run_time;
 	u64 deadline = rdtsc() + left;
